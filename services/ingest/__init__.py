@@ -1,0 +1,1 @@
+"""Turns vendors' bytes into facts on the bus. Decides nothing."""

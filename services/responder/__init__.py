@@ -1,0 +1,1 @@
+"""Gets replies out and knows what became of them."""

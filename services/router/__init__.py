@@ -1,0 +1,1 @@
+"""Who the customer is, which conversation this belongs to, who answers and by when; and the agents' API."""

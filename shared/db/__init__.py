@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, the one transaction, leases, table definitions and migrations."""

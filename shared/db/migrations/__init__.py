@@ -1,0 +1,1 @@
+"""Alembic's migrations: they expand first and contract one release later."""

@@ -1,0 +1,170 @@
+"""Connections and the one transaction: only `Database.transaction` commits."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from shared.clock import Clock, DatabaseClock
+from shared.errors import Unavailable
+
+_Connection = Any
+T = TypeVar("T")
+RETRYABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# The database or the way to it is gone; nothing was committed that we were told of.
+AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    OSError,
+    TimeoutError,
+)
+RETRIES = 5
+
+
+class Transaction:
+    """What handlers and stores get: statements, the transaction's instant, and what to do once it is committed."""
+
+    def __init__(self, connection: Any, now: datetime) -> None:
+        self._connection = connection
+        self.now = now
+        self._after_commit: list[Callable[[], None]] = []
+        # For the test that counts statements.
+        self.statements = 0
+
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        self.statements += 1
+        return list(await self._connection.fetch(query, *args))
+
+    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
+        self.statements += 1
+        row: asyncpg.Record | None = await self._connection.fetchrow(query, *args)
+        return row
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        self.statements += 1
+        return await self._connection.fetchval(query, *args)
+
+    async def execute(self, query: str, *args: object) -> int:
+        """The number of rows that the statement touched."""
+        self.statements += 1
+        tag: str = await self._connection.execute(query, *args)
+        last = tag.rsplit(" ", 1)[-1]
+        return int(last) if last.isdigit() else 0
+
+    def after_commit(self, hint: Callable[[], None]) -> None:
+        """Runs `hint` once the transaction is committed, and never where it is not."""
+        self._after_commit.append(hint)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            yield
+
+
+class Database:
+    """A pool of connections that all act in one role.
+
+    `role` is one of the roles of the migrations (`dragoman_router`, ...); None acts as the connecting user.
+    """
+
+    def __init__(self, url: str, *, role: str | None, clock: Clock | None = None, size: int = 6) -> None:
+        self._url = url
+        self._role = role
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self.clock: Clock = clock or DatabaseClock()
+
+    async def open(self) -> None:
+        """Raises Unavailable where the server cannot be reached."""
+        settings = {
+            "application_name": self._role or "dragoman",
+            "statement_timeout": "15000",
+            "lock_timeout": "5000",
+            "idle_in_transaction_session_timeout": "30000",
+        }
+        if self._role:
+            settings["role"] = self._role
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                max_inactive_connection_lifetime=0,
+                command_timeout=20,
+                timeout=10,
+                server_settings=settings,
+                init=_teach_types,
+                # Nothing of ours stays in a session: every setting is local to its transaction.
+                reset=_nothing,
+            )
+        except AWAY as error:
+            raise Unavailable(f"the database cannot be reached: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self, *, brands: Sequence[UUID] | None = None) -> AsyncIterator[Transaction]:
+        """One transaction; commits at the end, rolls back on any exception.
+
+        `brands` are what row-level security shows to the API's role. Raises Unavailable where the database is away.
+        """
+        if self._pool is None:
+            raise Unavailable("the database is not open")
+        try:
+            async with self._pool.acquire(timeout=10) as connection, connection.transaction():
+                transaction = Transaction(connection, await self.clock.now(connection))
+                if brands is not None:
+                    listed = "{" + ",".join(map(str, brands)) + "}"
+                    await connection.fetchval("SELECT set_config('dragoman.brands', $1, true)", listed)
+                yield transaction
+        except AWAY as error:
+            raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error
+        for hint in transaction._after_commit:
+            hint()
+
+    async def retrying(self, work: Callable[[Transaction], Awaitable[T]], *, brands: Sequence[UUID] | None = None) -> T:
+        """Runs `work` in a transaction, again after a deadlock or a lost race, at most five times."""
+        for attempt in range(RETRIES):
+            try:
+                async with self.transaction(brands=brands) as transaction:
+                    return await work(transaction)
+            except RETRYABLE:
+                if attempt == RETRIES - 1:
+                    raise
+                await asyncio.sleep(random.uniform(0.005, 0.05) * 2**attempt)  # noqa: S311
+        raise AssertionError("unreachable")
+
+
+async def _nothing(_connection: _Connection) -> None:
+    """asyncpg's own reset would be a round trip per acquire."""
+
+
+async def _teach_types(connection: _Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
+    )

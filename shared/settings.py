@@ -1,0 +1,39 @@
+"""Every environment variable is one field here with its meaning; read once at start and passed on as an argument."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The variables begin with `DRAGOMAN_`."""
+
+    model_config = SettingsConfigDict(env_prefix="DRAGOMAN_")
+
+    data_dir: Path = Field(Path(".dragoman"), description="Embedded database, spool and keys of `dragoman run`.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, description="Port to listen on.")
+    database_url: str | None = Field(None, description="A PostgreSQL server; without it an embedded one is started.")
+    kafka_bootstrap: str | None = Field(
+        None, description="Addresses of Kafka brokers, comma separated; without them the bus is this process."
+    )
+    kafka_prefix: str = Field("", description="Put before every topic and group name: one prefix per cell.")
+    topic_partitions: int = Field(12, description="Partitions of a topic when `dragoman topics` creates it.")
+    spool_dir: Path | None = Field(None, description="Where ingest keeps events while the bus is away; a volume.")
+    spool_limit: int = Field(1_000_000_000, description="Most bytes of the spool; beyond it webhooks get 503.")
+    secret_keys: list[SecretStr] = Field(
+        default=[], description="Fernet keys for the accounts' secrets, newest first (JSON list)."
+    )
+    public_url: str = Field("", description="The address that vendors and browsers see, e.g. https://hooks.example.com")
+    development_tokens: bool = Field(
+        False, description="Accept `dev-NAME` as an agent's token; only the embedded default sets it."
+    )
+    hooks_in_flight: int = Field(512, description="Webhook requests handled at once; beyond it 503.")
+    hooks_bytes_in_flight: int = Field(256_000_000, description="Bytes of webhook bodies held at once; beyond it 503.")
+    poll_every: float = Field(300.0, description="Seconds between polls of an account that calls nobody.")
+    plain_httpx: bool = Field(False, description="Use httpx's own transport towards vendors instead of aiohttp's.")
+    sandbox_port: int | None = Field(None, description="Port of the vendors' stand-ins; `dragoman run` mounts them.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines on stderr.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")

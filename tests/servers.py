@@ -1,0 +1,55 @@
+"""Real servers for tests: an embedded PostgreSQL whose migrated template is copied for each test."""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+
+from shared.db import embedded
+from shared.db.migrate import migrate
+
+TEMPLATE = "dragoman_template"
+
+
+class Postgres:
+    """One server for the whole run."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def url_of(self, database: str) -> str:
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{database}"))
+
+    async def prepare(self) -> None:
+        await self._administer(f"CREATE DATABASE {TEMPLATE}")
+        await migrate(self.url_of(TEMPLATE))
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[str]:
+        """The address of a fresh, migrated database; real commits, full isolation."""
+        name = f"test_{uuid4().hex[:12]}"
+        await self._administer(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        try:
+            yield self.url_of(name)
+        finally:
+            await self._administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _administer(self, statement: str) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Files in a folder that is gone afterwards; no fsync, for the tests' crashes are of processes, not of power."""
+    with tempfile.TemporaryDirectory(prefix="dragoman-") as folder:
+        Path(folder).chmod(0o755)
+        with embedded.server(Path(folder) / "pg", extra_settings="fsync = off\nmax_connections = 200\n") as url:
+            yield Postgres(url)
