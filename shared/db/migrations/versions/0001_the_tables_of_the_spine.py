@@ -25,23 +25,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA router TO dragoman_
 GRANT USAGE ON SCHEMA responder TO dragoman_responder;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA responder TO dragoman_responder;
 """
-WALLED = (
-    "assignment", "audit", "clock", "conversation", "customer", "dead", "decision", "history", "identity", "message",
-    "queue", "seen",
-)  # fmt: skip
-    "assignment",
-    "audit",
-    "clock",
-    "conversation",
-    "customer",
-    "dead",
-    "decision",
-    "history",
-    "identity",
-    "message",
-    "queue",
-    "seen",
-]
+WALLED = "assignment audit clock conversation customer dead decision history identity message queue seen".split()  # noqa: SIM905
 
 
 def permit() -> None:
