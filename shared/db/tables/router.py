@@ -114,6 +114,7 @@ class Conversation(SQLModel, table=True):
     unanswered_since: datetime | None = instant(nullable=True)
     due_at: datetime | None = instant(nullable=True)
     last_inbound_at: datetime | None = instant(nullable=True)
+    answered_at: datetime | None = instant(nullable=True)
     resolved_at: datetime | None = instant(nullable=True)
     reply_context: bytes = binary(nullable=False)
 

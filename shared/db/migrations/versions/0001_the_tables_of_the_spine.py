@@ -530,6 +530,7 @@ def upgrade() -> None:
         sa.Column("unanswered_since", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("last_inbound_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("answered_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("resolved_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("reply_context", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(

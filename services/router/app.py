@@ -1,0 +1,80 @@
+"""The router: consumers of `inbound`, `results` and `dead`, dispatch, timers, its outbox's relay, and the API."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from shared.channels.registry import CHANNELS
+
+from services.router.api import Api, build
+from services.router.dispatch import Dispatcher
+from services.router.inbound import Inbound
+from services.router.results import Results, keep_dead
+from services.router.store.configuration import ConfigurationCache
+from services.router.timers import Timers
+from shared.bus.contract import Consumer, Handler
+from shared.bus.outbox import Relay
+from shared.channels.contract import Channel
+from shared.db.transaction import Database, Transaction
+from shared.events import Event
+from shared.parts import Parts
+from shared.topics import Topic
+
+GROUP = "router"
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What the running service shows: its ASGI app and what keeps it from being ready."""
+
+    app: FastAPI
+    troubles: Callable[[], Sequence[str]]
+
+
+@asynccontextmanager
+async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> AsyncIterator[Router]:
+    """Runs the router until left; leaving finishes the batches in hand, then stops the relay."""
+    database = Database(parts.database_url, role="dragoman_router", clock=parts.clock, size=8)
+    api_database = Database(parts.database_url, role="dragoman_api", clock=parts.clock, size=6)
+    cache = ConfigurationCache()
+    dispatcher = Dispatcher(database, cache)
+    timers = Timers(database, cache, dispatcher)
+    relay = Relay(database, parts.bus, "router", alone=parts.alone)
+    async with AsyncExitStack() as stack:
+        for opened in (database, api_database):
+            await opened.open()
+            stack.push_async_callback(opened.close)
+        await relay.start()
+        stack.push_async_callback(relay.stop)
+        await stack.enter_async_context(dispatcher.running())
+        await stack.enter_async_context(timers.running())
+        handlers: dict[Topic, Handler] = {
+            Topic.INBOUND: _hinting(Inbound(cache, channels), dispatcher),
+            Topic.RESULTS: Results(cache),
+            Topic.DEAD: keep_dead,
+        }
+        for topic, handler in handlers.items():
+            consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
+            await stack.enter_async_context(parts.bus.consuming(consumer))
+        app = build(
+            Api(
+                database=api_database,
+                router_database=database,
+                cache=cache,
+                channels={channel.name: channel for channel in channels},
+                dispatcher=dispatcher,
+                settings=parts.settings,
+            )
+        )
+        yield Router(app, lambda: [t for t in (relay.trouble, dispatcher.trouble, timers.trouble) if t])
+
+
+def _hinting(handler: Callable[[Transaction, Sequence[Event]], Awaitable[None]], dispatcher: Dispatcher) -> Handler:
+    """What arrives may find somebody at once."""
+
+    async def handle(tx: Transaction, batch: Sequence[Event]) -> None:
+        await handler(tx, batch)
+        tx.after_commit(dispatcher.hint)
+
+    return handle

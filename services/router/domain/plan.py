@@ -1,0 +1,161 @@
+"""Plans: the ranked pools to try, each once its share of the time allowed is used up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from shared.accounts import Inbox
+
+Level = Literal["native", "fluent"]
+
+# Where no policy says otherwise: eight hours, the contract's usual answer to an e-mail.
+DEFAULT_FIRST_RESPONSE = timedelta(hours=8)
+DEFAULT_WARNING = timedelta(hours=1)
+BONUS_PER_PRIORITY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    id: UUID
+    handle: str
+    name: str
+    role: str
+    capacity: int
+    brands: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Agents who serve a language; empty `brands` or `channels` mean all."""
+
+    id: UUID
+    handle: str
+    name: str
+    language: str | None
+    brands: frozenset[UUID] = frozenset()
+    channels: frozenset[str] = frozenset()
+    members: Mapping[UUID, Level] = field(default_factory=dict)
+
+    def serves(self, brand_id: UUID, channel: str) -> bool:
+        return (not self.brands or brand_id in self.brands) and (not self.channels or channel in self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`after` is the share of the time allowed after which this pool is asked too."""
+
+    pool_id: UUID
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    id: UUID
+    handle: str
+    steps: Sequence[Step]
+    brand_id: UUID | None = None
+    language: str | None = None
+    channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The targets that hold for a brand, channel and country (None: any)."""
+
+    id: UUID
+    handle: str
+    first_response: timedelta
+    warn_before: timedelta
+    brand_id: UUID | None = None
+    channel: str | None = None
+    country: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What the router decides by, at one revision."""
+
+    revision: int = -1
+    inboxes: Mapping[UUID, Inbox] = field(default_factory=dict)
+    brand_names: Mapping[UUID, str] = field(default_factory=dict)
+    agents: Mapping[UUID, Agent] = field(default_factory=dict)
+    pools: Mapping[UUID, Pool] = field(default_factory=dict)
+    plans: Sequence[Plan] = ()
+    policies: Sequence[Policy] = ()
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages that somebody serves."""
+        return frozenset(pool.language for pool in self.pools.values() if pool.language)
+
+    def plan(self, plan_id: UUID | None) -> Plan | None:
+        return next((plan for plan in self.plans if plan.id == plan_id), None)
+
+
+def _matches(rule: UUID | str | None, value: UUID | str | None) -> bool:
+    return rule is None or rule == value
+
+
+def choose_plan(configuration: Configuration, brand_id: UUID, language: str | None, channel: str) -> Plan | None:
+    """The most specific plan that fits; language counts most, then brand, then channel.
+
+    A plan none of whose pools serves this brand and channel does not fit.
+    """
+    fitting = [
+        plan
+        for plan in configuration.plans
+        if _matches(plan.brand_id, brand_id)
+        and _matches(plan.language, language)
+        and _matches(plan.channel, channel)
+        and steps_for(configuration, plan, brand_id, channel)
+    ]
+    return max(fitting, key=_specificity, default=None)
+
+
+def _specificity(plan: Plan) -> tuple[bool, bool, bool, str]:
+    # The handle only makes the choice the same everywhere.
+    return plan.language is not None, plan.brand_id is not None, plan.channel is not None, plan.handle
+
+
+def steps_for(configuration: Configuration, plan: Plan, brand_id: UUID, channel: str) -> list[Step]:
+    """The steps of the plan whose pool serves this brand and channel, in their order."""
+    pools = configuration.pools
+    return [s for s in plan.steps if s.pool_id in pools and pools[s.pool_id].serves(brand_id, channel)]
+
+
+def choose_policy(configuration: Configuration, brand_id: UUID, channel: str, country: str | None) -> Policy | None:
+    """The most specific policy; brand counts most, then channel, then country."""
+    fitting = [
+        policy
+        for policy in configuration.policies
+        if _matches(policy.brand_id, brand_id)
+        and _matches(policy.channel, channel)
+        and _matches(policy.country, country)
+    ]
+    return max(
+        fitting,
+        key=lambda p: (p.brand_id is not None, p.channel is not None, p.country is not None, p.handle),
+        default=None,
+    )
+
+
+def reached(steps: Sequence[Step], since: datetime, due_at: datetime, now: datetime) -> tuple[int, datetime | None]:
+    """The last step whose share of the time from `since` to `due_at` is used up, and when the next one is.
+
+    The first step is always reached.
+    """
+    allowed = max(due_at - since, timedelta(0))
+    current = 0
+    for position, step in enumerate(steps[1:], start=1):
+        at = since + allowed * step.after
+        if at > now:
+            return current, at
+        current = position
+    return current, None
+
+
+def sort_at(due_at: datetime, priority: int) -> datetime:
+    """The queue's order: changed by events only, so what comes later with the same target is due later."""
+    return due_at - BONUS_PER_PRIORITY * priority

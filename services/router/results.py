@@ -1,0 +1,110 @@
+"""The topics `results` and `dead`: what became of replies, and what nobody could handle."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.router.domain.conversation import AnsweredElsewhere, Change, Message, ReplyMoved, Resolved
+from services.router.store import conversations, dead, seen
+from services.router.store.configuration import ConfigurationCache
+from shared.db.transaction import Transaction
+from shared.errors import BadPayload, PoisonEvent
+from shared.events import (
+    DeadLetter,
+    Event,
+    ReplyAccepted,
+    ReplyMadeElsewhere,
+    ReplyProgressed,
+    ReplyRefused,
+    ReplyUnknown,
+)
+
+ACTOR = "responder"
+Told = ReplyAccepted | ReplyProgressed | ReplyRefused | ReplyUnknown
+
+
+class Results:
+    """The handler of the topic `results`."""
+
+    def __init__(self, configuration: ConfigurationCache) -> None:
+        self._configuration = configuration
+
+    async def __call__(self, tx: Transaction, batch: Sequence[Event]) -> None:
+        """Raises PoisonEvent for an event that names a conversation or inbox that we do not have."""
+        configuration = await self._configuration.current(tx)
+        elsewhere = [event.data for event in batch if isinstance(event.data, ReplyMadeElsewhere)]
+        of_peer = await conversations.of_peers(tx, [(data.inbox_id, data.peer) for data in elsewhere])
+        told = {e.data.conversation_id for e in batch if isinstance(e.data, Told)}
+        locked = await conversations.lock(tx, told | set(of_peer.values()))
+        changes = {id_: Change.of(c, tx.now) for id_, c in locked.items()}
+        marks = [_mark(event, changes, of_peer) for event in batch]
+        known = await seen.known(tx, [mark for mark in marks if mark is not None])
+        fresh: list[tuple[seen.Mark, UUID, UUID | None]] = []
+        for position, (event, mark) in enumerate(zip(batch, marks, strict=True)):
+            if mark is None:
+                raise PoisonEvent(position, BadPayload("no conversation of ours", code="unknown_conversation"))
+            if mark in known:
+                continue
+            known.add(mark)
+            change, message_id = _fold(event, changes, of_peer)
+            fresh.append((mark, change.after.brand_id, message_id))
+        await conversations.save(tx, list(changes.values()), configuration)
+        await seen.mark(tx, fresh)
+
+
+def _mark(event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, str], UUID]) -> seen.Mark | None:
+    data = event.data
+    if isinstance(data, ReplyMadeElsewhere) and (data.inbox_id, data.peer) in of_peer:
+        return (data.inbox_id, "elsewhere", data.keys[0])
+    if isinstance(data, Told) and data.conversation_id in changes:
+        return (changes[data.conversation_id].after.inbox_id, "result", str(event.id))
+    return None
+
+
+def _fold(event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, str], UUID]) -> tuple[Change, UUID]:
+    data = event.data
+    if isinstance(data, ReplyMadeElsewhere):
+        change = changes[of_peer[(data.inbox_id, data.peer)]]
+        message = Message(
+            kind="elsewhere",
+            author_kind="brand",
+            text=data.text,
+            attachments=data.attachments,
+            occurred_at=min(data.occurred_at, change.now),
+            received_at=min(event.time, change.now),
+        )
+        change.messages.append(message)
+        change.record(AnsweredElsewhere(message_id=message.id, occurred_at=message.occurred_at), "brand")
+        _settle(change, "answered elsewhere")
+        return change, message.id
+    assert isinstance(data, Told)
+    change = changes[data.conversation_id]
+    state, reason = _state(data)
+    change.record(ReplyMoved(message_id=data.reply_id, state=state, at=min(data.at, change.now), reason=reason), ACTOR)
+    _settle(change, "answered")
+    return change, data.reply_id
+
+
+def _settle(change: Change, because: str) -> None:
+    """What waits for nobody's answer any more leaves the queues."""
+    c = change.after
+    if c.state in ("waiting", "offered") and c.unanswered_since is None:
+        change.record(Resolved(because=because), ACTOR)
+
+
+def _state(data: Told) -> tuple[str, str]:
+    """The reply's state and why, in our words and the vendor's code."""
+    match data:
+        case ReplyAccepted():
+            return "accepted", ""
+        case ReplyProgressed(state=state, code=code):
+            return state, code
+        case ReplyRefused(reason=reason, code=code):
+            return "refused", f"{reason} ({code})" if code else reason
+        case ReplyUnknown(reason=reason):
+            return "unknown", reason
+
+
+async def keep_dead(tx: Transaction, batch: Sequence[Event]) -> None:
+    """The handler of the topic `dead`: one row per item, counted when it comes again."""
+    letters = [(event, event.data) for event in batch if isinstance(event.data, DeadLetter)]
+    await dead.keep(tx, [(event.brand_id, letter) for event, letter in letters])

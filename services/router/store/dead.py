@@ -1,0 +1,74 @@
+"""Dead letters: the one place where people look for what could not be read or handled, and replay it from."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from shared.bus import outbox
+from shared.db.transaction import Transaction
+from shared.events import DeadLetter, Record
+from shared.ids import derived_id
+
+
+def id_of(letter: DeadLetter) -> UUID:
+    """The same item gives the same row, however often it dies."""
+    known_by = letter.headers.get("ce_id") or hashlib.sha256(letter.value).hexdigest()
+    return derived_id("dead", letter.topic, letter.key, known_by, letter.code)
+
+
+async def keep(tx: Transaction, letters: Sequence[tuple[UUID | None, DeadLetter]]) -> None:
+    """Writes them with their brand, where it is known."""
+    rows = {id_of(letter): (brand, letter) for brand, letter in letters}
+    await tx.execute(
+        """
+        INSERT INTO router.dead AS d (id, brand_id, topic, key, headers, value, code, error, count, first_at, last_at)
+        SELECT *, 1, $9, $9 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::bytea[],
+                                        $7::text[], $8::text[])
+        ON CONFLICT (id) DO UPDATE SET count = d.count + 1, last_at = excluded.last_at, replayed_at = NULL
+        """,
+        sorted(rows),
+        *[
+            [value(*rows[id_]) for id_ in sorted(rows)]
+            for value in (
+                lambda brand, _: brand,
+                lambda _, letter: letter.topic,
+                lambda _, letter: letter.key,
+                lambda _, letter: dict(letter.headers),
+                lambda _, letter: letter.value,
+                lambda _, letter: letter.code,
+                lambda _, letter: letter.error,
+            )
+        ],
+        tx.now,
+    )
+
+
+async def newest(tx: Transaction, limit: int, before: UUID | None = None) -> list[dict[str, Any]]:
+    """Without the values: those may hold what customers wrote. `before` is the last id of the page before."""
+    rows = await tx.fetch(
+        """
+        SELECT id, brand_id, topic, key, code, error, count, first_at, last_at, replayed_at, length(value) AS size
+        FROM router.dead
+        WHERE $2::uuid IS NULL OR (last_at, id) < (SELECT last_at, id FROM router.dead WHERE id = $2)
+        ORDER BY last_at DESC, id DESC LIMIT $1
+        """,
+        limit,
+        before,
+    )
+    return [dict(row) for row in rows]
+
+
+async def get(tx: Transaction, id_: UUID) -> dict[str, Any] | None:
+    row = await tx.fetchrow("SELECT * FROM router.dead WHERE id = $1", id_)
+    return dict(row) if row else None
+
+
+async def replay(tx: Transaction, id_: UUID) -> bool:
+    """Publishes the item again as it was, by the outbox; its own ids make sure that twice has one effect."""
+    row = await tx.fetchrow("SELECT topic, key, headers, value FROM router.dead WHERE id = $1 FOR UPDATE", id_)
+    if row is None:
+        return False
+    await outbox.add(tx, "router", [Record(row["topic"], row["key"], row["headers"], row["value"])])
+    await tx.execute("UPDATE router.dead SET replayed_at = $2 WHERE id = $1", id_, tx.now)
+    return True

@@ -1,0 +1,184 @@
+"""What happens because time passed: deadlines near and missed, steps of a plan, lapsed offers, vanished agents."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from services.router.dispatch import Dispatcher
+from services.router.domain.conversation import Change, Conversation, DeadlinePassed, Lapsed, StepReached
+from services.router.domain.plan import Configuration, reached, steps_for
+from services.router.inbound import enqueue
+from services.router.store import agents, clocks, conversations
+from services.router.store.configuration import ConfigurationCache
+from shared.bus import outbox
+from shared.db.transaction import Database, Transaction
+from shared.errors import Unavailable
+from shared.events import DeadlineMissed, DeadlineNear, Event, QueueStalled, encode
+
+log = logging.getLogger(__name__)
+
+ACTOR = "time"
+SWEEP_EVERY = 1.0
+MOST = 500
+# So many offers let lapse in a row, and the agent is taken for absent.
+AWAY_AFTER_LAPSES = 3
+STALLED_AFTER = timedelta(minutes=1)
+TELL_STALLED_EVERY = timedelta(minutes=10)
+
+Job = Callable[[Transaction, Configuration], Awaitable[int]]
+
+
+async def tell_deadlines(tx: Transaction, configuration: Configuration) -> int:
+    """Each near or missed deadline once: history, mark on the clock and alert in one transaction."""
+    due = {row["id"]: row for row in await clocks.passing(tx, MOST)}
+    if not due:
+        return 0
+    locked = await conversations.lock(tx, {row["conversation_id"] for row in due.values()}, skip_locked=True)
+    running = await clocks.still_passing(tx, list(due))
+    changes = {id_: Change.of(c, tx.now) for id_, c in locked.items()}
+    for clock_id in running:
+        row = due[clock_id]
+        change = changes.get(row["conversation_id"])
+        if change is not None:
+            _tell(change, clock_id, row["what"], row["target"], row["due_at"])
+    await conversations.save(tx, list(changes.values()), configuration)
+    return len(due)
+
+
+def _tell(change: Change, clock_id: UUID, what: str, target: str, due_at: datetime) -> None:
+    c = change.after
+    change.record(DeadlinePassed(clock_id=clock_id, what="near" if what == "near" else "missed", due_at=due_at), ACTOR)
+    alert = DeadlineNear if what == "near" else DeadlineMissed
+    change.emit(
+        alert(
+            conversation_id=c.id,
+            clock_id=clock_id,
+            target=target,
+            due_at=due_at,
+            at=change.now,
+            agent_id=c.agent_id,
+            language=c.language,
+            what_to_do="the agent who holds it should answer now" if c.agent_id else "somebody should take it now",
+        ),
+        key=str(c.brand_id),
+    )
+
+
+async def reach_steps(tx: Transaction, configuration: Configuration) -> int:
+    """The next pools of a plan are asked too, once their share of the time is used up."""
+    locked = await conversations.lock(tx, await clocks.steps_due(tx, MOST), skip_locked=True)
+    changes = [Change.of(c, tx.now) for c in locked.values() if c.state == "waiting" and c.next_step_at is not None]
+    for change in changes:
+        _reach(change, configuration)
+    await conversations.save(tx, changes, configuration)
+    return len(changes)
+
+
+def _reach(change: Change, configuration: Configuration) -> None:
+    c = change.after
+    plan = configuration.plan(c.plan_id)
+    if plan is None:
+        # The configuration no longer has it: queue anew by what there is now.
+        return enqueue(change, configuration, "its plan is gone", change.now)
+    steps = steps_for(configuration, plan, c.brand_id, c.channel)
+    since = c.unanswered_since or c.queued_at or change.now
+    due_at = c.due_at or conversations.order_of(c, configuration)
+    step, next_step_at = reached(steps, since, due_at, change.now)
+    change.record(StepReached(step=step, next_step_at=next_step_at), ACTOR)
+    return None
+
+
+async def lapse_offers(tx: Transaction, configuration: Configuration) -> int:
+    """Back into the queue with its age; whoever lets offers lapse again and again is set away."""
+    locked = await conversations.lock(tx, await clocks.offers_lapsed(tx, MOST), skip_locked=True)
+    changes = [Change.of(c, tx.now) for c in locked.values() if c.state == "offered"]
+    lapsed_by = [_back(change, configuration, "the offer lapsed") for change in changes]
+    await conversations.save(tx, changes, configuration)
+    if lapsed_by:
+        for agent_id in await agents.count_lapse(tx, sorted(set(lapsed_by)), AWAY_AFTER_LAPSES):
+            log.info("agent %s let %s offers lapse in a row and is set away", agent_id, AWAY_AFTER_LAPSES)
+    return len(changes)
+
+
+async def requeue_abandoned(tx: Transaction, configuration: Configuration) -> int:
+    """An agent who vanished keeps nothing waiting."""
+    locked = await conversations.lock(tx, await clocks.abandoned(tx, MOST), skip_locked=True)
+    present = await agents.presences(tx, [c.agent_id for c in locked.values() if c.agent_id])
+    changes = [Change.of(c, tx.now) for c in locked.values() if _is_abandoned(c, present, tx.now)]
+    for change in changes:
+        _back(change, configuration, "the agent is gone")
+    await conversations.save(tx, changes, configuration)
+    return len(changes)
+
+
+def _is_abandoned(c: Conversation, present: dict[UUID, agents.Presence], now: datetime) -> bool:
+    if c.agent_id is None or (c.state == "assigned" and c.unanswered_since is None):
+        return False
+    presence = present.get(c.agent_id)
+    return presence is None or presence.until <= now
+
+
+def _back(change: Change, configuration: Configuration, because: str) -> UUID:
+    agent_id = change.after.agent_id
+    assert agent_id is not None
+    if change.after.state == "offered":
+        change.record(Lapsed(agent_id=agent_id), ACTOR)
+    enqueue(change, configuration, because, change.now)
+    return agent_id
+
+
+class Timers:
+    """Sweeps once a second; each job is a short transaction of its own, and several routers do not get in the way."""
+
+    def __init__(self, database: Database, cache: ConfigurationCache, dispatcher: Dispatcher) -> None:
+        self._database = database
+        self._cache = cache
+        self._dispatcher = dispatcher
+        self._stalled_told: dict[UUID, datetime] = {}
+        self.trouble = ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._run(), name="timers")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        jobs: Iterable[Job] = (tell_deadlines, reach_steps, lapse_offers, requeue_abandoned, self._tell_stalled)
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            try:
+                for job in jobs:
+                    await self._do(job)
+                self.trouble = ""
+            except Unavailable as error:
+                self.trouble = f"timers wait: {error}"
+                log.warning("%s", self.trouble)
+
+    async def _do(self, job: Job) -> None:
+        async def work(tx: Transaction) -> int:
+            return await job(tx, await self._cache.current(tx))
+
+        if await self._database.retrying(work):
+            self._dispatcher.hint()
+
+    async def _tell_stalled(self, tx: Transaction, _configuration: Configuration) -> int:
+        """Queues that nobody serves, at most every ten minutes each."""
+        told = 0
+        for row in await clocks.stalled(tx):
+            last = self._stalled_told.get(row["pool_id"])
+            if tx.now - row["oldest_at"] < STALLED_AFTER or (last and tx.now - last < TELL_STALLED_EVERY):
+                continue
+            self._stalled_told[row["pool_id"]] = tx.now
+            alert = QueueStalled(pool_id=row["pool_id"], waiting=row["waiting"], oldest_at=row["oldest_at"], at=tx.now)
+            event = Event(data=alert, key=str(row["pool_id"]), source="router", time=tx.now)
+            await outbox.add(tx, conversations.SOURCE, [encode(event)])
+            told += 1
+        return told
