@@ -179,7 +179,7 @@ async def test_four_routers_give_nothing_away_twice_and_fill_nobody_above_capaci
             INSERT INTO router.conversation (id, brand_id, inbox_id, customer_id, channel, subject, version, state,
                 language, language_by, priority, weight, live, declined_by, step, opened_at, queued_at, plan_id,
                 reply_context, due_at)
-            SELECT gen_random_uuid(), $1, $2, $3, 'market', '', 0, 'waiting', 'de', 'words', 0, 1 + n % 3, false, '{}'::uuid[],
+            SELECT gen_random_uuid(), $1, $2, $3, 'market', '', 0, 'waiting', 'de', 'words', 0, 1 + n % 3, false, '{}',
                    0, $4::timestamptz, $4::timestamptz, $5, '', $4::timestamptz + n * interval '1 second'
             FROM generate_series(1, $6::int) AS n
             """,

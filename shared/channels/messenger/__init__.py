@@ -1,0 +1,25 @@
+"""Facebook Messenger, both ways. One account (a Meta app) has many pages; a page is an inbox."""
+
+from datetime import timedelta
+
+from shared.channels.contract import Channel
+from shared.channels.messenger.inbound import receive, verify
+from shared.channels.messenger.outbound import TEXT_LIMIT, render, send
+from shared.channels.messenger.rules import may_write
+
+channel = Channel(
+    name="messenger",
+    address_kind="messenger",
+    live=True,
+    verify=verify,
+    receive=receive,
+    render=render,
+    send=send,
+    may_write=may_write,
+    text_limit=TEXT_LIMIT,
+    body_limit=4_000_000,
+    answer_within=timedelta(seconds=3),
+    # Every own message comes back as an echo within seconds; a chat loses more by silence than by a repetition.
+    proof_within=timedelta(minutes=2),
+    resend_unproven=True,
+)

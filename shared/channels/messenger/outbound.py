@@ -1,0 +1,124 @@
+"""Messenger's Send API.
+
+Source: Meta for Developers, "Messenger Platform - Send API" and "Error codes", Graph API v25.0.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import httpx
+import msgspec
+
+from shared.accounts import Account, Inbox
+from shared.channels.contract import Part, Try
+from shared.channels.http import calling, error_of_status, retry_after
+from shared.channels.messenger.rules import WINDOW, Context
+from shared.channels.text import split
+from shared.clock import utc_now
+from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Rejected, Throttled, WindowClosed
+from shared.events import Attachment, SendReply
+
+TEXT_LIMIT = 2000
+DEFAULT_URL = "https://graph.facebook.com"
+DEFAULT_VERSION = "v25.0"
+ATTACHMENTS = {"image": "image", "audio": "audio", "video": "video"}
+
+Verdict = type[DragomanError]
+# The vendor's (code, subcode); a subcode of None stands for every other one.
+VERDICTS: Mapping[tuple[Any, Any], tuple[Verdict, str]] = {
+    (190, None): (AccountBroken, "token_invalid"),
+    (10, 2018278): (WindowClosed, "window_closed"),
+    (10, 1893063): (AccountBroken, "page_restricted"),
+    (10, None): (AccountBroken, "permission_missing"),
+    (3, None): (AccountBroken, "permission_missing"),
+    (200, None): (AccountBroken, "permission_missing"),
+    (230, None): (AccountBroken, "permission_missing"),
+    (298, None): (AccountBroken, "permission_missing"),
+    (368, None): (AccountBroken, "blocked_by_policy"),
+    (551, None): (Rejected, "person_unavailable"),
+    (100, 2018001): (Rejected, "no_such_person"),
+    (100, None): (Rejected, "bad_parameter"),
+    (613, None): (Throttled, "rate_limit"),
+    (4, None): (Throttled, "rate_limit"),
+    (17, None): (Throttled, "rate_limit"),
+    (32, None): (Throttled, "rate_limit"),
+    (341, None): (Throttled, "rate_limit"),
+    # Documented to come although the message was sent.
+    (1, None): (OutcomeUnknown, "vendor_trouble"),
+    (2, None): (OutcomeUnknown, "vendor_trouble"),
+    (1200, None): (OutcomeUnknown, "vendor_trouble"),
+}
+
+
+def render(reply: SendReply) -> tuple[Part, ...]:
+    """Texts of at most 2000 characters, then each attachment by itself. Raises Rejected for an empty reply."""
+    context = Context.decode(reply.reply_context)
+    base = {"psid": context.psid, "at": context.at.isoformat()}
+    texts = [
+        Part("text", {**base, "message": {"text": piece}}, context.psid, piece)
+        for piece in split(reply.text.strip(), TEXT_LIMIT)
+    ]
+    files = [Part("attachment", {**base, "message": _attached(a)}, context.psid) for a in reply.attachments]
+    if not texts and not files:
+        raise Rejected("a reply needs a text or an attachment", code="empty_reply")
+    return (*texts, *files)
+
+
+def _attached(attachment: Attachment) -> dict[str, Any]:
+    kind = ATTACHMENTS.get(attachment.kind, "file")
+    return {"attachment": {"type": kind, "payload": {"url": attachment.url, "is_reusable": False}}}
+
+
+async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str:
+    """One message; the vendor's message id. Raises what VERDICTS says, OutcomeUnknown for an answer without an id."""
+    url = f"{account.settings.get('graph_url', DEFAULT_URL)}/{account.settings.get('graph_version', DEFAULT_VERSION)}"
+    token = account.secret(f"page_token:{inbox.address}")
+    payload = attempt.part.payload
+    body: dict[str, Any] = {
+        "recipient": {"id": payload["psid"]},
+        "message": {**payload["message"], "metadata": attempt.reference},
+        **_messaging_type(payload["at"]),
+    }
+    with calling():
+        response = await http.post(
+            f"{url}/{inbox.address}/messages", json=body, headers={"Authorization": f"Bearer {token}"}
+        )
+    answer = _answer(response)
+    if "error" in answer:
+        raise _verdict(answer["error"], response)
+    if response.status_code != 200:
+        raise error_of_status(response)
+    message_id = answer.get("message_id")
+    if not isinstance(message_id, str) or not message_id:
+        raise OutcomeUnknown("the vendor answered 200 without a message id", code="no_message_id")
+    return message_id
+
+
+def _messaging_type(last_action: str) -> dict[str, str]:
+    """The window may have changed since the reply was written, so it is looked at when the call is made."""
+    if utc_now() < datetime.fromisoformat(last_action) + WINDOW:
+        return {"messaging_type": "RESPONSE"}
+    return {"messaging_type": "MESSAGE_TAG", "tag": "HUMAN_AGENT"}
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _verdict(error: Any, response: httpx.Response) -> DragomanError:
+    """The vendor's code decides, also inside a 200; the status only where there is no code that we know."""
+    details = error if isinstance(error, dict) else {}
+    code, subcode = details.get("code"), details.get("error_subcode")
+    known = VERDICTS.get((code, subcode)) or VERDICTS.get((code, None))
+    if known is None:
+        return error_of_status(response)
+    verdict, reason = known
+    text = f"the vendor answered {code}/{subcode}: {reason}"
+    if verdict is Throttled:
+        return Throttled(text, code=reason, retry_after=retry_after(response))
+    return verdict(text, code=reason)

@@ -1,0 +1,16 @@
+"""The channels that there are: a new one is its folder, one line here, and its payload tables."""
+
+from shared.channels import messenger
+from shared.channels.contract import Channel
+from shared.errors import InboxMisconfigured
+
+CHANNELS: tuple[Channel, ...] = (messenger.channel,)
+_BY_NAME = {channel.name: channel for channel in CHANNELS}
+
+
+def channel(name: str) -> Channel:
+    """Raises InboxMisconfigured for a name that no channel has."""
+    found = _BY_NAME.get(name)
+    if found is None:
+        raise InboxMisconfigured(f"there is no channel {name!r}; there are {', '.join(_BY_NAME)}", code="no_channel")
+    return found
