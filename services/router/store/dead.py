@@ -7,6 +7,7 @@ from uuid import UUID
 
 from shared.bus import outbox
 from shared.db.transaction import Transaction
+from shared.errors import InboxMisconfigured, Rejected
 from shared.events import DeadLetter, Record
 from shared.ids import derived_id
 
@@ -65,10 +66,32 @@ async def get(tx: Transaction, id_: UUID) -> dict[str, Any] | None:
 
 
 async def replay(tx: Transaction, id_: UUID) -> bool:
-    """Publishes the item again as it was, by the outbox; its own ids make sure that twice has one effect."""
+    """Publishes the item again as it was, by the outbox; its own ids make sure that twice has one effect.
+
+    False where there is no such item. Raises InboxMisconfigured for one whose inbox is still not configured, Rejected
+    for one that never became an event.
+    """
     row = await tx.fetchrow("SELECT topic, key, headers, value FROM router.dead WHERE id = $1 FOR UPDATE", id_)
     if row is None:
         return False
-    await outbox.add(tx, "router", [Record(row["topic"], row["key"], row["headers"], row["value"])])
+    if not row["topic"]:
+        raise Rejected("it could not be read, so there is no event to publish again", code="never_an_event")
+    record = Record(row["topic"], row["key"], row["headers"], row["value"])
+    if "address" in record.headers:
+        record = await _housed(tx, record)
+    await outbox.add(tx, "router", [record])
     await tx.execute("UPDATE router.dead SET replayed_at = $2 WHERE id = $1", id_, tx.now)
     return True
+
+
+async def _housed(tx: Transaction, record: Record) -> Record:
+    """The event of an inbox that was not configured when it came."""
+    account, address = record.headers["account"], record.headers["address"]
+    inbox = await tx.fetchrow(
+        "SELECT id, brand_id FROM config.inbox WHERE account_id = $1 AND address = $2", UUID(account), address
+    )
+    if inbox is None:
+        raise InboxMisconfigured("its inbox is still not configured", code="unknown_inbox")
+    headers = {name: value for name, value in record.headers.items() if name not in ("account", "address")}
+    headers |= {"ce_inboxid": str(inbox["id"]), "ce_brandid": str(inbox["brand_id"])}
+    return Record(record.topic, f"{inbox['id']}:{record.key}", headers, record.value)

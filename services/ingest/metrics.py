@@ -1,0 +1,13 @@
+"""What ingest counts; labels are channels and outcomes, never anything that a vendor or customer chose."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+HOOKS = Counter("dragoman_hooks_total", "Webhook requests by what they were answered.", ["channel", "outcome"])
+ITEMS = Counter("dragoman_items_total", "Items of webhooks and polls.", ["channel", "kind"])
+ACKED = Histogram(
+    "dragoman_hook_seconds", "Seconds from a webhook's last byte to its answer.", ["channel"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)  # fmt: skip
+SPOOLED = Counter("dragoman_spooled_total", "Events that went into the spool instead of the bus.")
+SPOOL_WAITING = Gauge("dragoman_spool_waiting", "Events in the spool.")
+POLLS = Counter("dragoman_polls_total", "Polls by how they ended.", ["channel", "outcome"])
