@@ -1,5 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+KAFKA := deploy/kafka
+JAVA := java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError -cp '$(KAFKA)/jars/*'
+COPY := rm -rf $(KAFKA)/jars && mvn -q -B -C -f $(KAFKA)/pom.xml dependency:copy-dependencies
 
 .venv/.complete: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -18,4 +21,13 @@ types: setup            ## mypy, strict
 lock:                   ## requirements.lock anew, for every Python from 3.11 and every platform
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -q -o requirements.lock
 
-.PHONY: setup run test lint types lock
+kafka: kafka-jars       ## one broker on 127.0.0.1:9092, its data in .kafka/; Ctrl-C ends it
+	$(JAVA) kafka.tools.StorageTool format --ignore-formatted --cluster-id=dragoman-local --config=$(KAFKA)/server.properties
+	exec $(JAVA) kafka.Kafka $(KAFKA)/server.properties
+kafka-jars: $(KAFKA)/jars/.complete  ## the broker's jars, checked against jars.sha256
+$(KAFKA)/jars/.complete: $(KAFKA)/pom.xml $(KAFKA)/jars.sha256
+	$(COPY) && cd $(KAFKA)/jars && sha256sum --quiet --check ../jars.sha256 && touch .complete
+kafka-lock:             ## jars.sha256 anew, after a change of pom.xml: review it before you commit
+	$(COPY) && cd $(KAFKA)/jars && sha256sum *.jar > ../jars.sha256
+
+.PHONY: setup run test lint types lock kafka kafka-jars kafka-lock

@@ -1,11 +1,12 @@
 """Fixtures of every test."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests import servers
+from tests import kafka_cluster, servers
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,23 @@ def postgres() -> Iterator[servers.Postgres]:
 async def database_url(postgres: servers.Postgres) -> AsyncIterator[str]:
     async with postgres.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real broker: the one that DRAGOMAN_TEST_KAFKA names, else one of our own."""
+    running = os.environ.get("DRAGOMAN_TEST_KAFKA")
+    if running:
+        yield running
+        return
+    lacking = kafka_cluster.missing()
+    if lacking:
+        if os.environ.get("KAFKA_REQUIRED"):
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    cluster = kafka_cluster.Cluster(tmp_path_factory.mktemp("kafka"))
+    try:
+        cluster.start()
+        yield cluster.bootstrap
+    finally:
+        cluster.close()

@@ -154,9 +154,9 @@ def _fitting(echo: EchoReceived, row: Any, parts: Sequence[asyncpg.Record], prov
 async def catch_up(tx: Transaction, part: Any, external_id: str) -> None:
     """Receipts that came before the part was known by its id count now."""
     earlier = [row["state"] for row in await store.receipts_of(tx, [(part["inbox_id"], external_id)])]
-    for row in await store.watermark_of(tx, part["inbox_id"], part["peer"]):
-        if part["started_at"] is not None and part["started_at"] <= row["watermark"] + SKEW:
-            earlier.append(row["state"])
+    since = part["started_at"]
+    watermarks = await store.watermark_of(tx, part["inbox_id"], part["peer"])
+    earlier += [row["state"] for row in watermarks if since is not None and since <= row["watermark"] + SKEW]
     receipt = part["receipt"]
     for state in earlier:
         receipt = join(receipt, state)

@@ -241,7 +241,7 @@ class Worker:
         await self._clear_up()
 
     async def _clear_up(self) -> None:
-        """Unknown parts: ask where the vendor can be asked, else wait for proof, else resend or leave it to a person."""
+        """Unknown parts: ask the vendor where that can be done, else wait for proof, else resend or tell a person."""
 
         async def take(tx: Transaction) -> list[asyncpg.Record]:
             rows = await store.unknown_due(tx, MOST)

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
-from shared.channels.registry import CHANNELS
 
 from services.router.api import Api, build
 from services.router.dispatch import Dispatcher
@@ -16,6 +15,7 @@ from services.router.timers import Timers
 from shared.bus.contract import Consumer, Handler
 from shared.bus.outbox import Relay
 from shared.channels.contract import Channel
+from shared.channels.registry import CHANNELS
 from shared.db.transaction import Database, Transaction
 from shared.events import Event
 from shared.parts import Parts

@@ -227,7 +227,8 @@ def _message(
     if data.reply_context and not late:
         change.after = replace(change.after, reply_context=data.reply_context)
     _speak(change, customer, verdict)
-    if clocks.starts(change.after, occurred_at) or not before.is_open:
+    reopened = not before.is_open and before.unanswered_since is None
+    if clocks.starts(change.after, occurred_at) or reopened:
         country = data.country or inbox.country
         policy = choose_policy(facts.configuration, inbox.brand_id, inbox.channel, country)
         # What was answered before it reached us and is opened again all the same counts from its arrival.

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from services.router.domain.conversation import AnsweredElsewhere, Change, Message, ReplyMoved, Resolved
+from services.router.domain.conversation import AnsweredElsewhere, Change, Message, Reopened, ReplyMoved, Resolved
+from services.router.domain.plan import Configuration
+from services.router.inbound import enqueue
 from services.router.store import conversations, dead, seen
 from services.router.store.configuration import ConfigurationCache
 from shared.db.transaction import Transaction
@@ -46,6 +48,7 @@ class Results:
                 continue
             known.add(mark)
             change, message_id = _fold(event, changes, of_peer)
+            _come_back(change, configuration)
             fresh.append((mark, change.after.brand_id, message_id))
         await conversations.save(tx, list(changes.values()), configuration)
         await seen.mark(tx, fresh)
@@ -82,6 +85,15 @@ def _fold(event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, s
     change.record(ReplyMoved(message_id=data.reply_id, state=state, at=min(data.at, change.now), reason=reason), ACTOR)
     _settle(change, "answered")
     return change, data.reply_id
+
+
+def _come_back(change: Change, configuration: Configuration) -> None:
+    """What was resolved with an answer that did not go out waits again."""
+    c, last = change.after, change.entries[-1].entry
+    failed = isinstance(last, ReplyMoved) and last.state in ("refused", "unknown")
+    if failed and c.state == "resolved" and c.unanswered_since is not None:
+        change.record(Reopened(because="the answer did not go out"), ACTOR)
+        enqueue(change, configuration, "the answer did not go out", change.now)
 
 
 def _settle(change: Change, because: str) -> None:

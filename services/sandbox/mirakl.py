@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 from zlib import crc32
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -138,7 +138,10 @@ class Mirakl:
     async def _message_input(self, request: Request) -> dict[str, Any]:
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             raise Refused(415, "Unsupported Media Type")
-        form = await request.form()
+        async with request.form() as form:
+            return await self._read_parts(form)
+
+    async def _read_parts(self, form: FormData) -> dict[str, Any]:
         if set(form) - {"message_input", "files"}:
             raise Refused(400, "unknown part")
         part = form.get("message_input")

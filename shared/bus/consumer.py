@@ -77,21 +77,26 @@ class Loop:
                 events.append((position, decode(record)))
             except BadPayload as error:
                 dead[position] = letter(record, error)
+        tried_again = False
         while True:
+            if not events and self._poison_in_a_row + len(dead) >= POISON_IN_A_ROW:
+                raise Halted(f"{self.consumer.group}: {POISON_IN_A_ROW} events in a row could not be handled")
             try:
                 await self._once([event for _, event in events], list(dead.values()), advance)
             except PoisonEvent as poison:
                 position, _ = events.pop(poison.position)
                 dead[position] = letter(records[position], poison)
             except DATA_ERRORS as error:
+                if not tried_again:
+                    # A lost race for a unique key looks like bad data once; no event may be called dead for it.
+                    tried_again = True
+                    continue
                 position = await self._culprit(events, error)
                 dead[position] = letter(records[position], error)
                 events = [pair for pair in events if pair[0] != position]
             else:
                 self._poison_in_a_row = self._poison_in_a_row + len(dead) if not events else 0
                 return
-            if not events and self._poison_in_a_row + len(dead) >= POISON_IN_A_ROW:
-                raise Halted(f"{self.consumer.group}: {POISON_IN_A_ROW} events in a row could not be handled")
 
     async def _once(self, events: Sequence[Event], dead: Sequence[DeadLetter], advance: Advance) -> None:
         async with self.consumer.database.transaction() as tx:

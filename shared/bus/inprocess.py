@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from shared.bus.consumer import Halted, Loop
+from shared.bus.consumer import Loop
 from shared.bus.contract import BATCH, Consumer, Observer
 from shared.db.transaction import Transaction
 from shared.errors import DragomanError, Stopping, Unavailable
@@ -71,13 +71,10 @@ class InProcessBus:
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Returns when the consumers of all records' topics have committed. Raises Unavailable."""
+        durable = [record for record in records if record.topic not in ANNOUNCEMENTS]
+        lanes = [self._lane(record.topic) for record in durable]
         futures = []
-        for record in records:
-            if record.topic in ANNOUNCEMENTS:
-                continue
-            lane = self._lanes.get(record.topic)
-            if lane is None:
-                raise Unavailable(f"nobody reads {record.topic} in this process right now", code="no_consumer")
+        for record, lane in zip(durable, lanes, strict=True):
             future = asyncio.get_running_loop().create_future()
             lane.waiting.append((record, future))
             lane.filled.set()
@@ -89,16 +86,24 @@ class InProcessBus:
                     raise result
         self._show(records)
 
+    def _lane(self, topic: str) -> _Lane:
+        lane = self._lanes.get(topic)
+        if lane is None:
+            raise Unavailable(f"nobody reads {topic} in this process right now", code="no_consumer")
+        return lane
+
     async def _run(self, lane: _Lane) -> None:
-        while not lane.stopping:
-            await lane.filled.wait()
-            # One turn of the loop lets the publishers of this moment join the batch.
-            await asyncio.sleep(0)
-            if lane.waiting and not lane.stopping:
-                await self._batch(lane)
-            if not lane.waiting:
-                lane.filled.clear()
-        _fail(lane, Stopping())
+        try:
+            while not lane.stopping:
+                await lane.filled.wait()
+                # One turn of the loop lets the publishers of this moment join the batch.
+                await asyncio.sleep(0)
+                if lane.waiting and not lane.stopping:
+                    await self._batch(lane)
+                if not lane.waiting:
+                    lane.filled.clear()
+        finally:
+            _fail(lane, Stopping())
 
     async def _batch(self, lane: _Lane) -> None:
         size = max(1, self._cut(len(lane.waiting)))
@@ -110,17 +115,28 @@ class InProcessBus:
                 await lane.loop.handle(records, _nothing_to_advance)
         except Unavailable as away:
             error = away
-        except Halted as halted:
-            error = Unavailable(str(halted), code="halted")
+        except DragomanError as other:
+            error = Unavailable(str(other), code=other.code)
         except asyncio.CancelledError:
             _settle(batch, Stopping())
             raise
         _settle(batch, error)
+        if error is not None:
+            # What waits behind it must not pass it: it may be of the same key, and of the same `publish`.
+            _fail(lane, error)
 
     def _show(self, records: Sequence[Record]) -> None:
         for record in records:
             for observer in self._observers.get(record.topic, ()):
-                observer(decode(record))
+                # By the event loop, so that an observer's failure is neither the publisher's nor the next observer's.
+                asyncio.get_running_loop().call_soon(_copy(observer, record))
+
+
+def _copy(observer: Observer, record: Record) -> Callable[[], None]:
+    def show() -> None:
+        observer(decode(record))
+
+    return show
 
 
 def _settle(batch: Sequence[tuple[Record, asyncio.Future[None]]], error: DragomanError | None) -> None:

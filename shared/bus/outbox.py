@@ -10,6 +10,8 @@ from contextlib import suppress
 from datetime import timedelta
 from zlib import crc32
 
+import asyncpg
+
 from shared.bus.contract import Bus
 from shared.db import lease as leases
 from shared.db.transaction import Database, Transaction
@@ -108,8 +110,9 @@ class Relay:
                 self.trouble = ""
             except Fenced:
                 self._held.clear()
-            except Unavailable as error:
-                self.trouble = f"the outbox of {self._source} does not drain: {error}"
+            except (Unavailable, asyncpg.PostgresError) as error:
+                why = error if isinstance(error, Unavailable) else type(error).__name__
+                self.trouble = f"the outbox of {self._source} does not drain: {why}"
                 log.warning("%s", self.trouble)
                 await asyncio.sleep(0.5)
                 self._woken.set()

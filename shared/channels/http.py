@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
@@ -17,11 +18,24 @@ from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Rejected
 CONNECTIONS = 8
 TIMEOUTS = httpx.Timeout(connect=5, write=10, read=20, pool=5)
 LONGEST_WAIT = timedelta(hours=1)
+# Shorter than what vendors keep an idle connection for: a call on one that they just closed ends in doubt.
+IDLE = 30.0
+# Raised while there was no connection for the request yet.
+NEVER_CONNECTED = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
 
 
 def client(*, plain_httpx: bool = False) -> httpx.AsyncClient:
     """A client for one account: few connections, all four timeouts, no redirects, nothing from the environment."""
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=60)
+    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE)
     if plain_httpx:
         return httpx.AsyncClient(timeout=TIMEOUTS, limits=limits, trust_env=False)
     transport = AiohttpTransport(limits=limits)
@@ -33,10 +47,21 @@ def calling() -> Iterator[None]:
     """Turns the client's exceptions into ours. Raises Unavailable where nothing was written, else OutcomeUnknown."""
     try:
         yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-        raise Unavailable(f"no connection to the vendor: {type(error).__name__}", code="no_connection") from None
-    except httpx.HTTPError as error:
-        raise OutcomeUnknown(f"no answer from the vendor: {type(error).__name__}", code="no_answer") from None
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
+        # The aiohttp transport lets through what it has no translation for, such as an answer that is not HTTP.
+        name = type(error.__cause__ or error).__name__
+        if _nothing_was_written(error):
+            raise Unavailable(f"no connection to the vendor: {name}", code="no_connection") from None
+        raise OutcomeUnknown(f"no answer from the vendor: {name}", code="no_answer") from None
+
+
+def _nothing_was_written(error: Exception) -> bool:
+    """Whether there never was a connection for this request.
+
+    The aiohttp transport calls a connection that broke in the middle a ConnectTimeout too, so its cause decides.
+    """
+    cause = error.__cause__
+    return isinstance(cause if isinstance(cause, aiohttp.ClientError) else error, NEVER_CONNECTED)
 
 
 def error_of_status(response: httpx.Response, *, sent: bool = True) -> DragomanError:
@@ -61,13 +86,12 @@ def error_of_status(response: httpx.Response, *, sent: bool = True) -> DragomanE
 def retry_after(response: httpx.Response) -> timedelta | None:
     """The wait that the vendor asks for, in seconds or as a date, at most an hour."""
     given = response.headers.get("retry-after", "").strip()
-    if not given:
-        return None
-    if given.isdigit():
-        return min(timedelta(seconds=min(int(given), 86_400)), LONGEST_WAIT)
+    if given.isascii() and given.isdigit():
+        # Longer figures than an hour's need not be read.
+        return min(timedelta(seconds=int(given[:9])), LONGEST_WAIT)
     try:
         at = parsedate_to_datetime(given)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return min(max(aware - utc_now(), timedelta(0)), LONGEST_WAIT)

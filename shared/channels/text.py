@@ -11,6 +11,8 @@ from shared.errors import BadPayload
 
 def clean(text: str) -> str:
     """Without NUL and lone surrogates, which JSON may carry but neither PostgreSQL nor UTF-8 can hold."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
@@ -21,7 +23,9 @@ def read_json(body: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except RecursionError:
+        raise BadPayload("the body is nested too deeply", code="too_deep") from None
+    except ValueError:
         pass
     try:
         return json.loads(body)
@@ -35,12 +39,14 @@ def write_json(value: Any) -> bytes:
         return msgspec.json.encode(value)
     except (UnicodeEncodeError, msgspec.MsgspecError):
         return json.dumps(value).encode()
+    except RecursionError:
+        return b'"nested too deeply to be kept"'
 
 
 def split(text: str, limit: int) -> list[str]:
     """Pieces of at most `limit` characters, cut at the last white space that leaves more than half a piece."""
     pieces = []
-    rest = text
+    rest = text.strip()
     while len(rest) > limit:
         cut = max(rest.rfind(space, 0, limit + 1) for space in ("\n", " "))
         if cut <= limit // 2:

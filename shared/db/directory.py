@@ -8,6 +8,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import asyncpg
+
 from shared.accounts import EMPTY_DIRECTORY, Account, Directory, Inbox
 from shared.db.transaction import Database, Transaction
 from shared.errors import InboxMisconfigured, Unavailable
@@ -50,8 +52,8 @@ class DirectoryCache:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 await self.refresh()
-            except Unavailable as error:
-                log.warning("accounts are those of revision %s: %s", self.current.revision, error)
+            except (Unavailable, asyncpg.PostgresError) as error:
+                log.warning("accounts are those of revision %s: %s", self.current.revision, type(error).__name__)
 
 
 async def _load(tx: Transaction, vault: Vault, revision: int) -> Directory:

@@ -64,7 +64,7 @@ def fold_clocks(clocks: dict[UUID, Clock], row: HistoryRow) -> dict[UUID, Clock]
             return _end(clocks, "met", at)
         case AnsweredElsewhere(occurred_at=at):
             return _end(clocks, "met", at)
-        case Resolved():
+        case Resolved(answered=False):
             return _end(clocks, "stopped", row.at)
         case DeadlinePassed(clock_id=id_, what=what) if id_ in clocks:
             return clocks | {id_: _marked(clocks[id_], what, row.at)}

@@ -123,7 +123,10 @@ class DeadlinePassed(Entry, frozen=True, kw_only=True, tag="deadline_passed"):
 
 
 class Resolved(Entry, frozen=True, kw_only=True, tag="resolved"):
+    """`answered` while the reply is still on its way: its clock runs until the vendor took it."""
+
     because: str = ""
+    answered: bool = False
 
 
 AnyEntry = (
@@ -220,7 +223,7 @@ def _reply_moved(c: Conversation, e: ReplyMoved, _at: datetime) -> Conversation:
     return _answered(c, e.at) if e.state == "accepted" else c
 
 
-def _resolved(c: Conversation, _e: Resolved, at: datetime) -> Conversation:
+def _resolved(c: Conversation, e: Resolved, at: datetime) -> Conversation:
     return replace(
         c,
         state="resolved",
@@ -228,8 +231,8 @@ def _resolved(c: Conversation, _e: Resolved, at: datetime) -> Conversation:
         resolved_at=at,
         queued_at=None,
         next_step_at=None,
-        unanswered_since=None,
-        due_at=None,
+        unanswered_since=c.unanswered_since if e.answered else None,
+        due_at=c.due_at if e.answered else None,
         declined_by=(),
     )
 

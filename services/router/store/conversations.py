@@ -50,7 +50,7 @@ from shared.ids import new_id
 SOURCE = "router"
 E = TypeVar("E", bound=Entry)
 
-_COLUMNS = [field.name for field in fields(Conversation)]
+COLUMNS = [field.name for field in fields(Conversation)]
 _TYPES: Mapping[str, str] = {
     "id": "uuid", "brand_id": "uuid", "inbox_id": "uuid", "customer_id": "uuid", "channel": "text", "live": "boolean",
     "weight": "smallint", "opened_at": "timestamptz", "version": "integer", "state": "text", "thread": "text",
@@ -62,18 +62,18 @@ _TYPES: Mapping[str, str] = {
 }  # fmt: skip
 # unnest flattens arrays of arrays, so the one list column travels as its text.
 _CAST = {"declined_by": "declined_by::uuid[]"}
-_SELECT = ", ".join(f"c.{name}" for name in _COLUMNS)
-_UNNEST = ", ".join(f"${i}::{_TYPES[name]}[]" for i, name in enumerate(_COLUMNS, start=1))
-_VALUES = ", ".join(_CAST.get(name, name) for name in _COLUMNS)
+_SELECT = ", ".join(f"c.{name}" for name in COLUMNS)
+_UNNEST = ", ".join(f"${i}::{_TYPES[name]}[]" for i, name in enumerate(COLUMNS, start=1))
+_VALUES = ", ".join(_CAST.get(name, name) for name in COLUMNS)
 INSERT = (
-    f"INSERT INTO router.conversation ({', '.join(_COLUMNS)}) SELECT {_VALUES} "
-    f"FROM unnest({_UNNEST}) AS r ({', '.join(_COLUMNS)})"
+    f"INSERT INTO router.conversation ({', '.join(COLUMNS)}) SELECT {_VALUES} "
+    f"FROM unnest({_UNNEST}) AS r ({', '.join(COLUMNS)})"
 )
 _FIXED = {"id", "brand_id", "inbox_id", "customer_id", "channel", "live", "opened_at"}
 UPDATE = (
     "UPDATE router.conversation AS c SET "
-    + ", ".join(f"{n} = r.{_CAST.get(n, n)}" for n in _COLUMNS if n not in _FIXED)
-    + f" FROM unnest({_UNNEST}) AS r ({', '.join(_COLUMNS)}) WHERE c.id = r.id"
+    + ", ".join(f"{n} = r.{_CAST.get(n, n)}" for n in COLUMNS if n not in _FIXED)
+    + f" FROM unnest({_UNNEST}) AS r ({', '.join(COLUMNS)}) WHERE c.id = r.id"
 )
 
 
@@ -141,7 +141,7 @@ async def _write_conversations(tx: Transaction, changes: Sequence[Change]) -> No
         (UPDATE, [c.after for c in changes if c.before is not None]),
     ):
         if rows:
-            await tx.execute(statement, *[[_value(row, name) for row in rows] for name in _COLUMNS])
+            await tx.execute(statement, *[[_value(row, name) for row in rows] for name in COLUMNS])
 
 
 def _value(row: Conversation, name: str) -> Any:
@@ -242,7 +242,7 @@ async def _write_clocks(tx: Transaction, changes: Sequence[Change]) -> None:
                     ended.append((change.after.id, "met", at))
                 case DeadlinePassed(clock_id=id_, what=what):
                     marks.append((id_, what, row.at))
-                case Resolved():
+                case Resolved(answered=False):
                     ended.append((change.after.id, "stopped", row.at))
                 case AnsweredElsewhere(occurred_at=at):
                     ended.append((change.after.id, "met", at))
@@ -474,3 +474,15 @@ async def of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]]) -> dict[t
         [peer for _, peer in peers],
     )
     return {(row["inbox_id"], row["peer"]): row["id"] for row in rows}
+
+
+async def emit(tx: Transaction, change: Change) -> None:
+    """Only the commands of a change that leaves the conversation as it is."""
+    await outbox.add(tx, SOURCE, [encode(event) for event in change.events])
+
+
+async def clocks_of(tx: Transaction, conversation_id: UUID) -> dict[UUID, Clock]:
+    """The clocks of a conversation as they are stored."""
+    names = ", ".join(field.name for field in fields(Clock))
+    rows = await tx.fetch(f"SELECT {names} FROM router.clock WHERE conversation_id = $1", conversation_id)
+    return {row["id"]: Clock(**row) for row in rows}

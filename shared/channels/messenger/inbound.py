@@ -3,6 +3,7 @@
 Source: Meta for Developers, "Messenger Platform - Webhooks" and its event references, Graph API v25.0.
 """
 
+import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,20 +28,23 @@ from shared.events import (
 CHANNEL = "messenger"
 TAKEN = Answer(200, b"EVENT_RECEIVED")
 RAW_LIMIT = 65_536
+# An index takes no key of any length; a vendor's ids are far below this.
+KEY_LIMIT = 400
 # Numbers above this are milliseconds; both units have been seen in either place.
 MILLISECONDS_FROM = 10**12
 
 # Known, and nobody needs to see them.
 SILENT = frozenset(
-    {"app_roles", "pass_thread_control", "take_thread_control", "request_thread_control", "policy_enforcement",
-     "account_linking", "response_feedback"}
+    {"app_roles", "pass_thread_control", "take_thread_control", "request_thread_control", "account_linking",
+     "response_feedback", "typing"}
 )  # fmt: skip
+Data = MessageReceived | Unrecognised | ReceiptReceived | EchoReceived
 
 
 def verify(hook: Hook, account: Account) -> None:
     """Raises BadSignature. GET is the handshake with the verify token, POST is signed by the app's secret."""
     if hook.method == "GET":
-        given = hook.parameter("hub.verify_token").encode()
+        given = hook.parameter("hub.verify_token").encode("utf-8", "replace")
         tokens = account.secrets.get("verify_token", ())
         if hook.parameter("hub.mode") != "subscribe" or not any(
             hmac.compare_digest(given, token.encode()) for token in tokens
@@ -59,7 +63,7 @@ def receive(hook: Hook, account: Account) -> Received:
     """
     if hook.method == "GET":
         # The challenge as it came, without the quotes that JSON would put round it.
-        return Received((), Answer(200, hook.parameter("hub.challenge").encode()))
+        return Received((), Answer(200, clean(hook.parameter("hub.challenge")).encode()))
     body = read_json(hook.body)
     if not isinstance(body, dict):
         raise BadPayload("the body is not an object", code="not_an_object")
@@ -77,7 +81,7 @@ def _items(entry: Any, own_app: str) -> Iterator[Item | BadItem]:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         yield BadItem(write_json(entry), "no_page", "the entry does not name its page")
         return
-    page = entry["id"]
+    page = clean(entry["id"])
     # `standby` items come while another app owns the thread; they are shown all the same.
     for name in ("messaging", "standby"):
         found = entry.get(name, [])
@@ -94,46 +98,48 @@ def _item(page: str, raw: Any, own_app: str) -> Iterator[Item | BadItem]:
         data = _read(page, raw, encoded, own_app)
     except BadPayload as error:
         yield BadItem(encoded, error.code, str(error), page)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         # Only the class: the text may quote the customer.
         yield BadItem(encoded, "broken_item", f"the item breaks the documented form: {type(error).__name__}", page)
     else:
         if data is not None:
-            yield Item(page, _peer(page, raw), data)
+            yield Item(page, _lane(page, data), data)
 
 
-def _read(page: str, raw: dict[str, Any], encoded: bytes, own_app: str) -> Any:
-    if _text(raw["sender"]["id"]) != page and _text(raw["recipient"]["id"]) != page:
+def _read(page: str, raw: dict[str, Any], encoded: bytes, own_app: str) -> Data | None:
+    side = "sender" if _is_echo(raw) else "recipient"
+    if _text(raw[side]["id"]) != page:
         raise BadPayload("the item belongs to another page than its entry", code="other_page")
     for name, reader in READERS.items():
         if name in raw:
             return reader(raw, encoded, own_app)
     if SILENT & raw.keys():
         return None
-    return _unrecognised(raw, encoded, own_app)
+    return _unrecognised(raw, encoded)
 
 
-def _message(raw: dict[str, Any], encoded: bytes, own_app: str) -> Any:
+def _message(raw: dict[str, Any], encoded: bytes, own_app: str) -> Data:
     message = raw["message"]
     if message.get("is_echo"):
         return _echo(raw, encoded, own_app)
     if message.get("is_deleted"):
-        return _unrecognised(raw, encoded, own_app, what="message_deleted")
+        return _unrecognised(raw, encoded, what="message_deleted")
     at = _instant(raw["timestamp"])
     attachments = [_attachment(a) for a in message.get("attachments") or ()]
     reply = message.get("quick_reply") or {}
     text = _text(message.get("text") or reply.get("payload") or "")
     if not text and not attachments:
-        return _unrecognised(raw, encoded, own_app, what="message_without_content")
-    return _received(raw, encoded, f"message:{_text(message['mid'])}", at, text, attachments)
+        return _unrecognised(raw, encoded, what="message_without_content")
+    return _received(raw, encoded, _key("message", _text(message["mid"])), at, text, attachments)
 
 
 def _postback(raw: dict[str, Any], encoded: bytes, _own_app: str) -> MessageReceived:
     postback = raw["postback"]
     at = _instant(raw["timestamp"])
     text = _text(postback.get("title") or postback.get("payload") or "")
+    # Older ones have no id.
     known_by = postback.get("mid") or f"{raw['sender']['id']}:{raw['timestamp']}:{postback.get('payload')}"
-    return _received(raw, encoded, f"postback:{_text(known_by)}", at, text, [])
+    return _received(raw, encoded, _key("postback", _text(known_by)), at, text, [])
 
 
 def _received(
@@ -157,7 +163,7 @@ def _echo(raw: dict[str, Any], encoded: bytes, own_app: str) -> EchoReceived:
     mid = _text(message["mid"])
     return EchoReceived(
         channel=CHANNEL,
-        keys=[f"echo:{mid}"],
+        keys=[_key("echo", mid)],
         external_id=mid,
         peer=_text(raw["recipient"]["id"]),
         occurred_at=_instant(raw["timestamp"]),
@@ -185,7 +191,7 @@ def _receipt(raw: dict[str, Any], state: ReceiptState, watermark: Any, mids: lis
     return ReceiptReceived(
         channel=CHANNEL,
         # Neither has an id of its own.
-        keys=[f"{state}:{psid}:{watermark}:{','.join(mids)}"],
+        keys=[_key(state, psid, str(watermark), *mids)],
         state=state,
         at=at,
         external_ids=mids,
@@ -194,23 +200,30 @@ def _receipt(raw: dict[str, Any], state: ReceiptState, watermark: Any, mids: lis
     )
 
 
-def _unrecognised(raw: dict[str, Any], encoded: bytes, _own_app: str, what: str = "") -> Unrecognised:
-    name = what or next((k for k in raw if k not in ("sender", "recipient", "timestamp")), "empty item")
-    value = raw.get(name)
-    inner = value if isinstance(value, dict) else {}
-    psid = raw["sender"].get("id")
-    known_by = f"{name}:{psid}:{raw.get('timestamp')}:{inner.get('mid', '')}:{inner.get('num_edit', '')}"
+def _unrecognised(raw: dict[str, Any], encoded: bytes, what: str = "") -> Unrecognised:
+    kind = next((k for k in raw if k not in ("sender", "recipient", "timestamp")), "empty item")
+    name = clean(what or kind)[:100]
+    # Some plugins know their visitor by another reference only.
+    psid = (raw.get("sender") or {}).get("id")
     return Unrecognised(
         channel=CHANNEL,
-        keys=[clean(known_by)],
-        what=clean(name)[:100],
+        keys=[_key(name, *_marks(raw, raw.get(kind), encoded))],
+        what=name,
         occurred_at=_instant(raw["timestamp"]),
         sender=Address(kind=CHANNEL, value=_text(psid), verified_by="channel") if psid else None,
         raw=encoded[:RAW_LIMIT],
     )
 
 
-READERS: Mapping[str, Callable[[dict[str, Any], bytes, str], Any]] = {
+def _marks(raw: dict[str, Any], value: Any, encoded: bytes) -> tuple[str, ...]:
+    """What tells one such item from the next: the message that it is about and which change, else all of it."""
+    if not isinstance(value, dict) or not isinstance(value.get("mid"), str):
+        return (hashlib.sha256(encoded).hexdigest(),)
+    change = (value.get("num_edit", ""), value.get("action", ""), raw["timestamp"])
+    return (clean(value["mid"]), *(clean(str(mark)) for mark in change))
+
+
+READERS: Mapping[str, Callable[[dict[str, Any], bytes, str], Data]] = {
     "message": _message,
     "postback": _postback,
     "delivery": _delivery,
@@ -223,12 +236,32 @@ def _attachment(raw: dict[str, Any]) -> Attachment:
     url = payload.get("url") or raw.get("url") or ""
     # A fallback's address may be anything; only what a browser could open is kept.
     url = url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""
-    return Attachment(kind=_text(raw["type"]), url=clean(url), name=_text(raw.get("title") or ""))
+    name = _text(raw.get("title") or _place(payload.get("coordinates")))
+    sticker = str(payload.get("sticker_id") or "")
+    return Attachment(kind=_text(raw["type"]), url=clean(url), name=name, external_id=clean(sticker))
 
 
-def _peer(page: str, raw: dict[str, Any]) -> str:
-    sender = _text(raw["sender"]["id"])
-    return _text(raw["recipient"]["id"]) if sender == page else sender
+def _place(coordinates: Any) -> str:
+    """A location as people write it, empty where there is none."""
+    return f"{coordinates['lat']}, {coordinates['long']}" if isinstance(coordinates, dict) else ""
+
+
+def _is_echo(raw: dict[str, Any]) -> bool:
+    message = raw.get("message")
+    return isinstance(message, dict) and bool(message.get("is_echo"))
+
+
+def _lane(page: str, data: Data) -> str:
+    """The person that it is from or for; what names nobody is kept in order within its page."""
+    if isinstance(data, EchoReceived | ReceiptReceived):
+        return data.peer or page
+    return data.sender.value if data.sender else page
+
+
+def _key(kind: str, *marks: str) -> str:
+    """What an item is known by: its kind, for edits and echoes share the id of their message, and what marks it."""
+    key = ":".join((kind, *marks))
+    return key if len(key) <= KEY_LIMIT else f"{kind}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _text(value: Any) -> str:

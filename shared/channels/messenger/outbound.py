@@ -14,7 +14,7 @@ from shared.accounts import Account, Inbox
 from shared.channels.contract import Part, Try
 from shared.channels.http import calling, error_of_status, retry_after
 from shared.channels.messenger.rules import WINDOW, Context
-from shared.channels.text import split
+from shared.channels.text import clean, split
 from shared.clock import utc_now
 from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Rejected, Throttled, WindowClosed
 from shared.events import Attachment, SendReply
@@ -25,10 +25,11 @@ DEFAULT_VERSION = "v25.0"
 ATTACHMENTS = {"image": "image", "audio": "audio", "video": "video"}
 
 Verdict = type[DragomanError]
-# The vendor's (code, subcode); a subcode of None stands for every other one.
-VERDICTS: Mapping[tuple[Any, Any], tuple[Verdict, str]] = {
+# The vendor's (code, subcode); None stands for every other one.
+VERDICTS: Mapping[tuple[int | None, int | None], tuple[Verdict, str]] = {
     (190, None): (AccountBroken, "token_invalid"),
     (10, 2018278): (WindowClosed, "window_closed"),
+    (10, 1545041): (WindowClosed, "window_closed"),
     (10, 1893063): (AccountBroken, "page_restricted"),
     (10, None): (AccountBroken, "permission_missing"),
     (3, None): (AccountBroken, "permission_missing"),
@@ -36,8 +37,13 @@ VERDICTS: Mapping[tuple[Any, Any], tuple[Verdict, str]] = {
     (230, None): (AccountBroken, "permission_missing"),
     (298, None): (AccountBroken, "permission_missing"),
     (368, None): (AccountBroken, "blocked_by_policy"),
+    (None, 2018027): (AccountBroken, "development_mode"),
+    (None, 2018028): (AccountBroken, "development_mode"),
+    (None, 2018108): (AccountBroken, "development_mode"),
+    (None, 2018300): (Rejected, "thread_held_by_another_app"),
     (551, None): (Rejected, "person_unavailable"),
     (100, 2018001): (Rejected, "no_such_person"),
+    (100, 2018008): (Rejected, "attachment_unreachable"),
     (100, None): (Rejected, "bad_parameter"),
     (613, None): (Throttled, "rate_limit"),
     (4, None): (Throttled, "rate_limit"),
@@ -49,15 +55,20 @@ VERDICTS: Mapping[tuple[Any, Any], tuple[Verdict, str]] = {
     (2, None): (OutcomeUnknown, "vendor_trouble"),
     (1200, None): (OutcomeUnknown, "vendor_trouble"),
 }
+# All about files that are too large or of a kind that is not taken.
+ATTACHMENT_CODES = range(36_000, 37_000)
 
 
 def render(reply: SendReply) -> tuple[Part, ...]:
-    """Texts of at most 2000 characters, then each attachment by itself. Raises Rejected for an empty reply."""
+    """Texts of at most 2000 characters, then each attachment by itself.
+
+    Raises Rejected for an empty reply, a file without an address, and a `reply_context` that is not this channel's.
+    """
     context = Context.decode(reply.reply_context)
-    base = {"psid": context.psid, "at": context.at.isoformat()}
+    base = {"psid": context.psid, "at": context.at.isoformat(), "by_person": reply.author_kind == "agent"}
     texts = [
         Part("text", {**base, "message": {"text": piece}}, context.psid, piece)
-        for piece in split(reply.text.strip(), TEXT_LIMIT)
+        for piece in split(clean(reply.text), TEXT_LIMIT)
     ]
     files = [Part("attachment", {**base, "message": _attached(a)}, context.psid) for a in reply.attachments]
     if not texts and not files:
@@ -66,6 +77,8 @@ def render(reply: SendReply) -> tuple[Part, ...]:
 
 
 def _attached(attachment: Attachment) -> dict[str, Any]:
+    if not attachment.url.startswith(("http://", "https://")):
+        raise Rejected("the vendor fetches files from their address, and one has none", code="attachment_without_url")
     kind = ATTACHMENTS.get(attachment.kind, "file")
     return {"attachment": {"type": kind, "payload": {"url": attachment.url, "is_reusable": False}}}
 
@@ -78,7 +91,7 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     body: dict[str, Any] = {
         "recipient": {"id": payload["psid"]},
         "message": {**payload["message"], "metadata": attempt.reference},
-        **_messaging_type(payload["at"]),
+        **_messaging_type(payload, inbox),
     }
     with calling():
         response = await http.post(
@@ -95,17 +108,22 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     return message_id
 
 
-def _messaging_type(last_action: str) -> dict[str, str]:
-    """The window may have changed since the reply was written, so it is looked at when the call is made."""
-    if utc_now() < datetime.fromisoformat(last_action) + WINDOW:
-        return {"messaging_type": "RESPONSE"}
-    return {"messaging_type": "MESSAGE_TAG", "tag": "HUMAN_AGENT"}
+def _messaging_type(payload: Mapping[str, Any], inbox: Inbox) -> dict[str, str]:
+    """What fits the window at the moment of the call.
+
+    A page without the feature never uses the tag: the vendor would take that for a missing permission of the account,
+    and not for a window that has just closed.
+    """
+    is_over = utc_now() >= datetime.fromisoformat(payload["at"]) + WINDOW
+    if is_over and payload["by_person"] and inbox.settings.get("human_agent"):
+        return {"messaging_type": "MESSAGE_TAG", "tag": "HUMAN_AGENT"}
+    return {"messaging_type": "RESPONSE"}
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(response.content)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -113,8 +131,10 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
 def _verdict(error: Any, response: httpx.Response) -> DragomanError:
     """The vendor's code decides, also inside a 200; the status only where there is no code that we know."""
     details = error if isinstance(error, dict) else {}
-    code, subcode = details.get("code"), details.get("error_subcode")
-    known = VERDICTS.get((code, subcode)) or VERDICTS.get((code, None))
+    code, subcode = _number(details.get("code")), _number(details.get("error_subcode"))
+    known = VERDICTS.get((code, subcode)) or VERDICTS.get((None, subcode)) or VERDICTS.get((code, None))
+    if known is None and code in ATTACHMENT_CODES:
+        known = (Rejected, "attachment_refused")
     if known is None:
         return error_of_status(response)
     verdict, reason = known
@@ -122,3 +142,7 @@ def _verdict(error: Any, response: httpx.Response) -> DragomanError:
     if verdict is Throttled:
         return Throttled(text, code=reason, retry_after=retry_after(response))
     return verdict(text, code=reason)
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

@@ -4,6 +4,7 @@ Source: Meta for Developers, "Messenger Platform Policy - Standard messaging win
 """
 
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
@@ -16,10 +17,10 @@ HUMAN_AGENT_WINDOW = timedelta(days=7)
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What a reply needs of the message that it answers; opaque to everybody else."""
+    """What a reply needs of the message that it answers: who, and the instant of their last action."""
 
     psid: str
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     v: int = 1
 
     def encode(self) -> bytes:
@@ -41,9 +42,16 @@ def may_write(draft: Draft, inbox: Inbox, now: datetime) -> Permission:
     except Rejected:
         return Permission(allowed=False, reason="no_reply_context", sentence="Nobody wrote here yet.")
     if now < at + WINDOW:
-        return Permission(allowed=True, reason="response", until=at + WINDOW)
+        return Permission(
+            allowed=True, reason="response", until=at + WINDOW, sentence="Free to write for a day after their message."
+        )
     if inbox.settings.get("human_agent") and draft.author_kind == "agent" and now < at + HUMAN_AGENT_WINDOW:
-        return Permission(allowed=True, reason="human_agent", until=at + HUMAN_AGENT_WINDOW)
+        return Permission(
+            allowed=True,
+            reason="human_agent",
+            until=at + HUMAN_AGENT_WINDOW,
+            sentence="The day for free answers is over; a person may still answer, within a week of their message.",
+        )
     return Permission(
         allowed=False,
         reason="window_closed",

@@ -1,0 +1,57 @@
+"""One service in a process of its own, on Kafka: `dragoman ingest`, `router` and `responder`."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.types import ASGIApp
+
+from services.health import health, switch
+from services.ingest import app as ingest
+from services.responder import app as responder
+from services.router import app as router
+from services.together import listen, serve
+from shared.bus.kafka import bus_of
+from shared.db.migrate import current
+from shared.errors import InboxMisconfigured
+from shared.parts import Parts
+from shared.secrets import Vault
+from shared.settings import Settings
+from shared.telemetry import metrics_app
+
+Running = tuple[ASGIApp | None, Callable[[], Sequence[str]]]
+
+
+async def run(service: str, settings: Settings, database_url: str, vault: Vault) -> None:
+    """Until SIGINT or SIGTERM. Raises InboxMisconfigured where the database is not of this build."""
+    found, wanted = await current(database_url)
+    if found != wanted:
+        raise InboxMisconfigured(
+            f"the database is at {found}, this build needs {wanted}: run `dragoman migrate`", code="not_migrated"
+        )
+    listening = listen(settings.host, settings.port)
+    parts = Parts(settings=settings, database_url=database_url, bus=bus_of(settings), vault=vault, alone=False)
+    async with AsyncExitStack() as stack:
+        await parts.bus.start()
+        stack.push_async_callback(parts.bus.stop)
+        own, troubles = await stack.enter_async_context(_service(service, parts))
+
+        def all_troubles() -> Sequence[str]:
+            stopping = ["going down"] if parts.stopping.is_set() else []
+            return [*stopping, *parts.bus.troubles(), *troubles()]
+
+        healthy = health(all_troubles)
+        routes: list[tuple[str, ASGIApp]] = [("/health", healthy), ("/metrics", metrics_app())]
+        await serve(switch(routes, own or healthy), parts, listening)
+
+
+@asynccontextmanager
+async def _service(service: str, parts: Parts) -> AsyncIterator[Running]:
+    if service == "ingest":
+        async with ingest.serve(parts) as taking:
+            yield taking.app, taking.troubles
+    elif service == "router":
+        async with router.serve(parts) as routing:
+            yield routing.app, routing.troubles
+    else:
+        async with responder.serve(parts) as sending:
+            yield None, sending.troubles

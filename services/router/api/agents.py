@@ -1,0 +1,55 @@
+"""The agent themself: who I am, whether I am there."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Response
+from pydantic import BaseModel
+
+from services.router.api import documents as d
+from services.router.api.context import Context, Done, Who, read
+from services.router.api.problems import responses
+from services.router.store import agents
+from shared.db.transaction import Transaction
+
+api = APIRouter(prefix="/v1", tags=["me"])
+
+
+class Status(BaseModel):
+    status: Literal["available", "away"]
+
+
+@api.get("/me", response_model=d.Me, responses=responses(), operation_id="getMe")
+async def get_me(who: Who) -> d.Me:
+    """What the token stands for."""
+    return d.Me(
+        actor=who.actor,
+        role=who.role,
+        agent_id=who.agent_id,
+        brands=sorted(who.brands),
+        is_development=who.is_development,
+    )
+
+
+@api.get("/presence", response_model=d.PresenceDocument, responses=responses(), operation_id="getPresence")
+async def get_presence(context: Context, who: Who) -> Response:
+    """Whether I am there, and until when."""
+
+    async def work(tx: Transaction) -> Done:
+        found = (await agents.presences(tx, [who.agent])).get(who.agent)
+        if found is None or found.until <= tx.now:
+            return Done(d.PresenceDocument(status="away", until=None))
+        return Done(d.PresenceDocument(status=found.status, until=found.until))
+
+    return await read(context, who, work)
+
+
+@api.put("/presence", response_model=d.PresenceDocument, responses=responses(), operation_id="setPresence")
+async def set_presence(context: Context, who: Who, body: Annotated[Status, Body()]) -> Response:
+    """Renews the lease of a minute; `available` gets new work."""
+
+    async def work(tx: Transaction) -> Done:
+        presence = await agents.set_presence(tx, who.agent, body.status)
+        tx.after_commit(context.dispatcher.hint)
+        return Done(d.PresenceDocument(status=presence.status, until=presence.until))
+
+    return await read(context, who, work)

@@ -1,0 +1,31 @@
+"""Queues: what waits in my pools, or for those who lead in all."""
+
+from fastapi import APIRouter, Response
+
+from services.router.api import documents as d
+from services.router.api.context import Context, Done, Who, read
+from services.router.api.problems import responses
+from services.router.store import screens
+from shared.db.transaction import Transaction
+
+api = APIRouter(prefix="/v1", tags=["queues"])
+
+
+@api.get("/queues", response_model=d.QueuesDocument, responses=responses(), operation_id="listQueues")
+async def list_queues(context: Context, who: Who) -> Response:
+    """How many wait in each pool, since when, and when the first is due; of the caller's brands."""
+
+    async def work(tx: Transaction) -> Done:
+        pools = (await context.cache.current(tx)).pools
+        shown = [p for p in pools.values() if who.leads or who.agent_id in p.members]
+        found = await screens.queues(tx, [pool.id for pool in shown])
+        nothing = {"waiting": 0, "oldest_at": None, "first_due_at": None}
+        items = [
+            d.QueueDocument(
+                **{"pool_id": pool.id, **nothing, **found.get(pool.id, {})}, name=pool.name, language=pool.language
+            )
+            for pool in sorted(shown, key=lambda p: p.handle)
+        ]
+        return Done(d.QueuesDocument(items=items))
+
+    return await read(context, who, work)

@@ -1,0 +1,152 @@
+"""Reading for people's screens; row-level security shows each caller their brands."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.db.transaction import Transaction
+
+
+async def conversation_list(
+    tx: Transaction, *, state: str | None, agent_id: UUID | None, language: str | None,
+    after: tuple[datetime, UUID] | None, limit: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The most urgent first, those without a deadline last; `after` is the last row of the page before."""
+    rows = await tx.fetch(
+        """
+        SELECT c.*, k.name AS customer_name, coalesce(c.due_at, 'infinity') AS sort FROM router.conversation AS c
+        JOIN router.customer AS k ON k.id = c.customer_id
+        WHERE ($1::text IS NULL OR c.state = $1) AND ($2::uuid IS NULL OR c.agent_id = $2)
+          AND ($3::text IS NULL OR c.language = $3)
+          AND ($4::timestamptz IS NULL OR (coalesce(c.due_at, 'infinity'), c.id) > ($4, $5))
+        ORDER BY coalesce(c.due_at, 'infinity'), c.id LIMIT $6
+        """,
+        state,
+        agent_id,
+        language,
+        after[0] if after else None,
+        after[1] if after else None,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+MESSAGE = (
+    "m.id, m.conversation_id, m.kind, m.author_kind, m.author_id, m.text, m.language, m.attachments, m.occurred_at, "
+    "m.received_at, m.state, m.state_at, m.reason"
+)
+
+
+async def messages(tx: Transaction, conversation_id: UUID) -> list[dict[str, Any]]:
+    """In the vendor's order."""
+    rows = await tx.fetch(
+        f"SELECT {MESSAGE} FROM router.message AS m WHERE m.conversation_id = $1 "
+        "ORDER BY m.occurred_at, m.received_at, m.id",
+        conversation_id,
+    )
+    return [dict(row) for row in rows]
+
+
+async def timeline(
+    tx: Transaction, customer_id: UUID, after: tuple[datetime, UUID] | None, limit: int
+) -> list[dict[str, Any]] | None:
+    """Everything with this customer over all inboxes, newest first; None where there is no such customer."""
+    survivor = await tx.fetchval("SELECT coalesce(survivor_id, id) FROM router.customer WHERE id = $1", customer_id)
+    if survivor is None:
+        return None
+    rows = await tx.fetch(
+        f"""
+        SELECT {MESSAGE}, c.channel, c.inbox_id FROM router.message AS m
+        JOIN router.conversation AS c ON c.id = m.conversation_id
+        WHERE c.customer_id IN (SELECT id FROM router.customer WHERE id = $1 OR survivor_id = $1)
+          AND ($2::timestamptz IS NULL OR (m.occurred_at, m.id) < ($2, $3))
+        ORDER BY m.occurred_at DESC, m.id DESC LIMIT $4
+        """,
+        survivor,
+        after[0] if after else None,
+        after[1] if after else None,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def customer(tx: Transaction, customer_id: UUID) -> dict[str, Any] | None:
+    row = await tx.fetchrow(
+        "SELECT id, brand_id, name, country, languages FROM router.customer WHERE id = $1", customer_id
+    )
+    if row is None:
+        return None
+    addresses = await tx.fetch(
+        "SELECT kind, value, name, verified_by FROM router.identity WHERE customer_id = $1 ORDER BY id", customer_id
+    )
+    return dict(row) | {"addresses": [dict(a) for a in addresses]}
+
+
+async def decisions(tx: Transaction, conversation_id: UUID) -> dict[str, dict[str, Any]]:
+    """The newest decision of each kind."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT ON (kind) kind, n, at, data FROM router.decision WHERE conversation_id = $1 "
+        "ORDER BY kind, n DESC",
+        conversation_id,
+    )
+    return {row["kind"]: {"n": row["n"], "at": row["at"], **row["data"]} for row in rows}
+
+
+async def running_clock(tx: Transaction, conversation_id: UUID) -> dict[str, Any] | None:
+    row = await tx.fetchrow(
+        "SELECT id, target, started_at, warn_at, due_at, missed_at FROM router.clock "
+        "WHERE conversation_id = $1 AND state = 'running' ORDER BY due_at LIMIT 1",
+        conversation_id,
+    )
+    return dict(row) if row else None
+
+
+async def queues(tx: Transaction, pool_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    rows = await tx.fetch(
+        "SELECT pool_id, count(*)::int AS waiting, min(queued_at) AS oldest_at, min(sort_at) AS first_due_at "
+        "FROM router.queue WHERE pool_id = ANY ($1::uuid[]) GROUP BY pool_id",
+        list(pool_ids),
+    )
+    return {row["pool_id"]: dict(row) for row in rows}
+
+
+async def reply_conversation(tx: Transaction, reply_id: UUID) -> UUID | None:
+    """The conversation of a reply."""
+    found: UUID | None = await tx.fetchval(
+        "SELECT conversation_id FROM router.message WHERE id = $1 AND kind = 'reply'", reply_id
+    )
+    return found
+
+
+async def api_key(tx: Transaction, digest: bytes) -> dict[str, Any] | None:
+    row = await tx.fetchrow(
+        "SELECT id, name, role, agent_id, brands, expires_at FROM config.api_key WHERE digest = $1", digest
+    )
+    return dict(row) if row else None
+
+
+async def begin_request(tx: Transaction, actor: str, key: str, request: bytes) -> dict[str, Any] | None:
+    """Makes the key this request's; what it was answered before, where it was. Waits for one that is in flight."""
+    fresh = await tx.fetchval(
+        "INSERT INTO router.idempotency (actor, key, request, status, headers, body, at) "
+        "VALUES ($1, $2, $3, 0, '{}', '', $4) ON CONFLICT (actor, key) DO NOTHING RETURNING 1",
+        actor, key, request, tx.now,
+    )  # fmt: skip
+    if fresh:
+        return None
+    row = await tx.fetchrow(
+        "SELECT request, status, headers, body FROM router.idempotency WHERE actor = $1 AND key = $2", actor, key
+    )
+    return dict(row) if row else None
+
+
+async def end_request(tx: Transaction, actor: str, key: str, status: int, headers: dict[str, str], body: bytes) -> None:
+    await tx.execute(
+        "UPDATE router.idempotency SET status = $3, headers = $4, body = $5 WHERE actor = $1 AND key = $2",
+        actor, key, status, headers, body,
+    )  # fmt: skip
+
+
+async def forget_requests(tx: Transaction, before: datetime) -> None:
+    await tx.execute("DELETE FROM router.idempotency WHERE at < $1", before)

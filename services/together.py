@@ -1,0 +1,213 @@
+"""All services and the sandbox in one process and on one port: `dragoman run`."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.health import health, switch
+from services.ingest import app as ingest
+from services.responder import app as responder
+from services.router import app as router
+from services.router import configuration
+from services.sandbox import app as sandbox
+from services.sandbox.state import SandboxConfig
+from shared.bus.inprocess import InProcessBus
+from shared.channels.registry import CHANNELS
+from shared.db.embedded import server
+from shared.db.migrate import migrate
+from shared.db.transaction import Database
+from shared.parts import Parts
+from shared.secrets import Vault, key_file
+from shared.settings import Settings
+from shared.telemetry import metrics_app
+
+log = logging.getLogger(__name__)
+
+SAMPLE = Path(__file__).parent.parent / "deploy" / "config" / "sample.yaml"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The whole product in this process."""
+
+    app: ASGIApp
+    parts: Parts
+    ingest: ingest.Ingest
+    sandbox: sandbox.Sandbox
+
+
+def sample(sandbox_url: str) -> configuration.Wanted:
+    """The configuration that is shipped to begin with; its accounts are those of the stand-ins."""
+    channels = [channel.name for channel in CHANNELS]
+    return configuration.load(SAMPLE.read_text(), SAMPLE.name, {"SANDBOX_URL": sandbox_url}, channels)
+
+
+def stand_ins(wanted: configuration.Wanted, url: str) -> SandboxConfig:
+    """Stand-ins that fit the accounts and inboxes of a configuration; webhooks go to `url`."""
+    meta = next(account for account in wanted.accounts.values() if account.channel == "messenger")
+    mirakl = next(account for account in wanted.accounts.values() if account.channel == "mirakl")
+
+    def secret(account: configuration.Account, name: str) -> str:
+        return account.secrets[name][0].get_secret_value()
+
+    inboxes = list(wanted.inboxes.values())
+    pages = [inbox for inbox in inboxes if wanted.accounts[inbox.account] is meta]
+    shops = [inbox for inbox in inboxes if wanted.accounts[inbox.account] is mirakl]
+    return SandboxConfig(
+        pages={page.address: secret(meta, f"page_token:{page.address}") for page in pages},
+        human_agent_pages=frozenset(page.address for page in pages if page.settings.get("human_agent")),
+        app_id=str(meta.settings["app_id"]),
+        app_secret=secret(meta, "app_secret"),
+        verify_token=secret(meta, "verify_token"),
+        hook_url=f"{url}/hooks/messenger/{secret(meta, 'hook_token')}",
+        api_key=secret(mirakl, "api_key"),
+        shops={shop.address: shop.name for shop in shops},
+    )
+
+
+async def configure(parts: Parts, wanted: configuration.Wanted) -> list[str]:
+    """Applies a configuration; the differences."""
+    database = Database(parts.database_url, role="dragoman_router", clock=parts.clock, size=1)
+    await database.open()
+    try:
+        return await database.retrying(lambda tx: configuration.apply(tx, wanted, parts.vault, "dragoman run"))
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def together(parts: Parts, url: str) -> AsyncIterator[Together]:
+    """Everything at `url` until left; leaving goes against the stream, so each stage drains into a living next one."""
+    async with AsyncExitStack() as stack:
+        await parts.bus.start()
+        stack.push_async_callback(parts.bus.stop)
+        sends = await stack.enter_async_context(responder.serve(parts))
+        routes = await stack.enter_async_context(router.serve(parts))
+        takes = await stack.enter_async_context(ingest.serve(parts))
+        stands_in = await stack.enter_async_context(sandbox.serve(stand_ins(sample(f"{url}/sandbox"), url)))
+
+        def troubles() -> Sequence[str]:
+            stopping = ["going down"] if parts.stopping.is_set() else []
+            return [*stopping, *parts.bus.troubles(), *takes.troubles(), *routes.troubles(), *sends.troubles()]
+
+        app = switch(
+            [
+                ("/hooks", takes.app),
+                ("/health", health(troubles)),
+                ("/metrics", metrics_app()),
+                ("/sandbox", _below("/sandbox", stands_in.app)),
+            ],
+            routes.app,
+        )
+        yield Together(app, parts, takes, stands_in)
+
+
+def _below(prefix: str, app: ASGIApp) -> ASGIApp:
+    async def stripped(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "path": scope["path"].removeprefix(prefix)}, receive, send)
+
+    return stripped
+
+
+async def serve(app: ASGIApp, parts: Parts, listening: socket.socket, *, grace: int = 3) -> None:
+    """Answers on the socket until SIGINT, SIGTERM or `stopping`, which ends open streams before the server waits."""
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=grace,
+        backlog=2048,
+    )
+    served = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, parts.stopping.set)
+
+    async def stop() -> None:
+        await parts.stopping.wait()
+        served.should_exit = True
+
+    stopper = asyncio.create_task(stop(), name="stop")
+    try:
+        # Not `serve`, which would take the signals over.
+        await served._serve([listening])
+    finally:
+        stopper.cancel()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises OSError where the port is taken."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    return listening
+
+
+async def run(settings: Settings, say: Say) -> None:
+    """`dragoman run`: sets up what is missing, starts everything, says what to try."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    listening = listen(settings.host, settings.port)
+    url = f"http://{settings.host}:{listening.getsockname()[1]}"
+    with ExitStack() as stack:
+        database_url = settings.database_url
+        if database_url is None:
+            first = not (settings.data_dir / "pg").exists()
+            say("Starting the embedded PostgreSQL" + (" (the first time takes some seconds)" if first else ""))
+            database_url = stack.enter_context(server(settings.data_dir / "pg"))
+        before, after = await migrate(database_url)
+        if before != after:
+            say(f"Migrated the database to {after}")
+        keys = [key.get_secret_value() for key in settings.secret_keys]
+        vault = Vault(keys or [key_file(settings.data_dir / "secret.key")])
+        alone = settings.model_copy(
+            update={
+                "development_tokens": settings.development_tokens or settings.database_url is None,
+                "poll_every": min(settings.poll_every, 5.0),
+            }
+        )
+        parts = Parts(settings=alone, database_url=database_url, bus=InProcessBus(), vault=vault)
+        changes = await configure(parts, sample(f"{url}/sandbox"))
+        if changes:
+            say(f"Applied the sample configuration ({len(changes)} changes)")
+        async with together(parts, url) as all_of_it:
+            say(_to_try(url))
+            await serve(all_of_it.app, parts, listening)
+            say("Stopping")
+
+
+def _to_try(url: str) -> str:
+    return f"""
+Dragoman runs at {url}
+  {url}/v1/docs        the API, to look at and try
+  {url}/health/ready   whether everything works
+  {url}/metrics        for Prometheus
+Tokens are `dev-` and an agent's handle here (dev-anna, dev-claire, dev-sam, ...): never on a real deployment.
+
+Try it, in another terminal:
+1. Anna comes to work, and a customer writes to the page Alpenlicht:
+   curl -s -X PUT {url}/v1/presence -H 'Authorization: Bearer dev-anna' -H 'Content-Type: application/json' -d '{{"status": "available"}}'
+   curl -s {url}/sandbox/control/messenger/messages -d '{{"page": "100", "psid": "4711", "text": "Wo bleibt meine Bestellung?"}}'
+2. Anna sees what is held out to her:
+   curl -s '{url}/v1/conversations?agent=me' -H 'Authorization: Bearer dev-anna'
+3. She accepts it and answers; the stand-in shows what reached the vendor:
+   ID=$(curl -s '{url}/v1/conversations?agent=me' -H 'Authorization: Bearer dev-anna' | python3 -c 'import json,sys; print(json.load(sys.stdin)["items"][0]["id"])')
+   curl -s -X POST {url}/v1/conversations/$ID/accept -H 'Authorization: Bearer dev-anna' -H 'If-Match: *' -H "Idempotency-Key: accept-$ID"
+   curl -s -X POST {url}/v1/conversations/$ID/reply -H 'Authorization: Bearer dev-anna' -H 'If-Match: *' -H "Idempotency-Key: reply-$ID" -H 'Content-Type: application/json' -d '{{"text": "Ihr Paket ist unterwegs."}}'
+   curl -s {url}/sandbox/control/messenger/sent
+"""  # noqa: E501
