@@ -12,8 +12,14 @@ COPY := rm -rf $(KAFKA)/jars && mvn -q -B -C -f $(KAFKA)/pom.xml dependency:copy
 setup: .venv/.complete  ## the environment from requirements.lock
 run: setup              ## the whole product in one process on embedded parts
 	@exec $(BIN)/dragoman run
-test: setup             ## every test; what this machine lacks is skipped with a line that says how to get it
-	$(BIN)/python -m pytest
+test: setup             ## every test but the faults; what this machine lacks is skipped, with a line how to get it
+	$(BIN)/python -m pytest -rs -m 'not faults'
+faults: setup           ## processes and the broker are killed under load; broken builds must be found out
+	$(BIN)/python -m pytest -rs -m faults
+faults-long: setup      ## the same, each kill twenty times
+	DRAGOMAN_FAULT_ROUNDS=20 $(BIN)/python -m pytest -rs -m faults --timeout 14400
+bench: setup            ## figures as ratios: a table, and JSON lines in bench/results/
+	$(BIN)/python -m bench
 lint: setup             ## style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 types: setup            ## mypy, strict
@@ -30,4 +36,4 @@ $(KAFKA)/jars/.complete: $(KAFKA)/pom.xml $(KAFKA)/jars.sha256
 kafka-lock:             ## jars.sha256 anew, after a change of pom.xml: review it before you commit
 	$(COPY) && cd $(KAFKA)/jars && sha256sum *.jar > ../jars.sha256
 
-.PHONY: setup run test lint types lock kafka kafka-jars kafka-lock
+.PHONY: setup run test faults faults-long bench lint types lock kafka kafka-jars kafka-lock

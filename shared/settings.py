@@ -20,6 +20,9 @@ class Settings(BaseSettings):
         None, description="Addresses of Kafka brokers, comma separated; without them the bus is this process."
     )
     kafka_prefix: str = Field("", description="Put before every topic and group name: one prefix per cell.")
+    kafka_session: float = Field(
+        30.0, description="Seconds of silence after which a consumer's partitions go to others."
+    )
     topic_partitions: int = Field(12, description="Partitions of a topic when `dragoman topics` creates it.")
     spool_dir: Path | None = Field(None, description="Where ingest keeps events while the bus is away; a volume.")
     spool_limit: int = Field(1_000_000_000, description="Most bytes of the spool; beyond it webhooks get 503.")

@@ -5,7 +5,6 @@ Ids derive from handles, so applying the same file again changes nothing, in any
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -210,7 +209,7 @@ class Wanted(Entry):
     api_keys: dict[Handle, ApiKey] = {}
 
 
-def load(text: str, file: str, variables: Mapping[str, str] = os.environ, channels: Collection[str] = ()) -> Wanted:
+def load(text: str, file: str, variables: Mapping[str, str], channels: Collection[str]) -> Wanted:
     """What the file wants. `${NAME}` in it stands for a variable, `channels` are the names that exist.
 
     Raises ConfigurationError with every mistake as "file:line: what is wrong, what to do".

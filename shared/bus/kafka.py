@@ -37,7 +37,7 @@ STOP_WITHIN = 10.0
 # `send` overtakes itself for one key once a batch is full; one of these is held while a record is put into a batch.
 KEY_LOCKS = 64
 # A batch is at most five seconds of work, far below these.
-SESSION_MS, REBALANCE_MS, MAX_POLL_MS = 30_000, 60_000, 120_000
+REBALANCE_MS, MAX_POLL_MS = 60_000, 120_000
 FETCH_MS = 100
 BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 ALREADY_EXISTS = 36
@@ -84,7 +84,7 @@ class Producer:
         )
         try:
             await producer.start()
-        except BaseException:
+        except (KafkaError, asyncio.CancelledError):
             await _within(producer.stop(), STOP_WITHIN)
             raise
         return producer
@@ -141,9 +141,10 @@ async def _within(work: Coroutine[Any, Any, object], seconds: float) -> None:
 class KafkaBus:
     """Publishing, and the consumers of this process."""
 
-    def __init__(self, bootstrap: str, prefix: str = "") -> None:
+    def __init__(self, bootstrap: str, prefix: str = "", session: float = 30.0) -> None:
         self._bootstrap = bootstrap
         self._prefix = prefix
+        self._session = session
         self._producer = Producer(bootstrap)
         self._observers: dict[str, list[Observer]] = {}
         self._readers: list[_Reader] = []
@@ -178,7 +179,7 @@ class KafkaBus:
 
     @asynccontextmanager
     async def consuming(self, consumer: Consumer) -> AsyncIterator[None]:
-        reader = _Reader(consumer, self._bootstrap, self._prefix)
+        reader = _Reader(consumer, self._bootstrap, self._prefix, self._session)
         self._readers.append(reader)
         task = asyncio.create_task(reader.run(), name=f"consumer {consumer.topic}")
         try:
@@ -225,7 +226,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 class _Reader:
     """One consumer of a group."""
 
-    def __init__(self, consumer: Consumer, bootstrap: str, prefix: str) -> None:
+    def __init__(self, consumer: Consumer, bootstrap: str, prefix: str, session: float) -> None:
+        self._session_ms = int(session * 1000)
         self._loop = Loop(consumer)
         self._consumer = consumer
         self._group = prefix + consumer.group
@@ -269,8 +271,8 @@ class _Reader:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=3_000,
+            session_timeout_ms=self._session_ms,
+            heartbeat_interval_ms=self._session_ms // 10,
             rebalance_timeout_ms=REBALANCE_MS,
             max_poll_interval_ms=MAX_POLL_MS,
             max_poll_records=500,
@@ -410,7 +412,7 @@ def bus_of(settings: Settings) -> KafkaBus:
     """Raises InboxMisconfigured where no brokers are named."""
     if not settings.kafka_bootstrap:
         raise InboxMisconfigured("set DRAGOMAN_KAFKA_BOOTSTRAP to the brokers' addresses", code="no_kafka_bootstrap")
-    return KafkaBus(settings.kafka_bootstrap, settings.kafka_prefix)
+    return KafkaBus(settings.kafka_bootstrap, settings.kafka_prefix, settings.kafka_session)
 
 
 async def create_topics(settings: Settings) -> list[str]:

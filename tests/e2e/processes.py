@@ -111,6 +111,7 @@ async def cell(
                 "DRAGOMAN_DATA_DIR": str(folder),
                 "DRAGOMAN_DEVELOPMENT_TOKENS": "true",
                 "DRAGOMAN_POLL_EVERY": "0.5",
+                "DRAGOMAN_KAFKA_SESSION": "3",
             }
             services[kind].append(
                 Service(kind, port, {**os.environ, **own}, folder / f"{kind}-{n}.log", command=command)
