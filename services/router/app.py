@@ -1,5 +1,6 @@
 """The router: consumers of `inbound`, `results` and `dead`, dispatch, timers, its outbox's relay, and the API."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 
 from services.router.api import Api, build
 from services.router.dispatch import Dispatcher
+from services.router.domain import language
 from services.router.inbound import Inbound
 from services.router.results import Results, keep_dead
 from services.router.store.configuration import ConfigurationCache
@@ -42,6 +44,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     timers = Timers(database, cache, dispatcher)
     relay = Relay(database, parts.bus, "router", alone=parts.alone)
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(language.load_model)
         for opened in (database, api_database):
             await opened.open()
             stack.push_async_callback(opened.close)

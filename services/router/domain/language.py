@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -145,12 +146,17 @@ def py3langid(text: str, languages: frozenset[str]) -> Mapping[str, float]:
     return {language: float(chance) for language, chance in _identifier(languages).rank(text)}
 
 
-@lru_cache(maxsize=4)
-def _identifier(languages: frozenset[str]) -> Any:
-    # Its model takes a second and 100 MB to load, so only where it is used.
+@lru_cache(maxsize=1)
+def load_model() -> Any:
+    """The model, which takes half a second and 100 MB: the router loads it before it is ready."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@lru_cache(maxsize=4)
+def _identifier(languages: frozenset[str]) -> Any:
+    identifier = copy(load_model())
     # A language that it does not know cannot be told by its words, only by history, inbox and country.
     identifier.set_languages(sorted(languages & set(identifier.labels)))
     return identifier
