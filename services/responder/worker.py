@@ -101,9 +101,11 @@ class Worker:
                 while await self._claim():
                     pass
                 self.trouble = ""
-            except Unavailable as error:
-                self.trouble = f"replies wait: {error}"
-                log.warning("%s", self.trouble)
+            except (Unavailable, asyncpg.PostgresError) as error:
+                # A statement that the database refuses must not end the worker in silence.
+                why = error if isinstance(error, Unavailable) else type(error).__name__
+                self.trouble = f"replies wait: {why}"
+                log.warning("%s", self.trouble, exc_info=None if error is why else error)
                 await asyncio.sleep(0.5)
 
     async def _claim(self) -> bool:

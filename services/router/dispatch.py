@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+
 from services.router.domain.conversation import Assigned, Change, Conversation, Offered
 from services.router.domain.matching import FreeAgent, Match, Waiting, match
 from services.router.domain.plan import Configuration
@@ -147,9 +149,11 @@ class Dispatcher:
                 while await self._database.retrying(self._round) >= MOST_PER_POOL:
                     pass
                 self.trouble = ""
-            except Unavailable as error:
-                self.trouble = f"dispatch waits: {error}"
-                log.warning("%s", self.trouble)
+            except (Unavailable, asyncpg.PostgresError) as error:
+                # A statement that the database refuses must not end the task in silence.
+                why = error if isinstance(error, Unavailable) else type(error).__name__
+                self.trouble = f"dispatch waits: {why}"
+                log.warning("%s", self.trouble, exc_info=None if error is why else error)
                 await asyncio.sleep(SWEEP_EVERY)
 
     async def _round(self, tx: Transaction) -> int:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+
 from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Change, Conversation, DeadlinePassed, Lapsed, StepReached
 from services.router.domain.plan import Configuration, reached, steps_for
@@ -158,9 +160,11 @@ class Timers:
                 for job in jobs:
                     await self._do(job)
                 self.trouble = ""
-            except Unavailable as error:
-                self.trouble = f"timers wait: {error}"
-                log.warning("%s", self.trouble)
+            except (Unavailable, asyncpg.PostgresError) as error:
+                # A statement that the database refuses must not end the task in silence.
+                why = error if isinstance(error, Unavailable) else type(error).__name__
+                self.trouble = f"timers wait: {why}"
+                log.warning("%s", self.trouble, exc_info=None if error is why else error)
 
     async def _do(self, job: Job) -> None:
         async def work(tx: Transaction) -> int:

@@ -30,11 +30,15 @@ NEVER_CONNECTED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
 )
 
 
 def client(*, plain_httpx: bool = False) -> httpx.AsyncClient:
-    """A client for one account: few connections, all four timeouts, no redirects, nothing from the environment."""
+    """A client for one account: few connections, all four timeouts, no redirects, nothing from the environment.
+
+    The aiohttp transport knows no limit for writing, so whoever calls puts one round the whole call as well.
+    """
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE)
     if plain_httpx:
         return httpx.AsyncClient(timeout=TIMEOUTS, limits=limits, trust_env=False)

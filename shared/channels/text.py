@@ -8,6 +8,9 @@ import msgspec
 
 from shared.errors import BadPayload
 
+# An index takes no key of any length; vendors' ids are far below this.
+KEY_LIMIT = 400
+
 
 def clean(text: str) -> str:
     """Without NUL and lone surrogates, which JSON may carry but neither PostgreSQL nor UTF-8 can hold."""
@@ -59,3 +62,9 @@ def split(text: str, limit: int) -> list[str]:
 def text_hash(text: str) -> str:
     """The same for a text and its echo: vendors change white space."""
     return hashlib.sha256(" ".join(text.split()).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def key(kind: str, *marks: str) -> str:
+    """What an item is known by: its kind, for edits and echoes share the id of their message, and what marks it."""
+    whole = ":".join((kind, *marks))
+    return whole if len(whole) <= KEY_LIMIT else f"{kind}:{hashlib.sha256(whole.encode()).hexdigest()}"

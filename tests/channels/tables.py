@@ -21,7 +21,6 @@ import httpx
 import msgspec
 
 from shared.channels.contract import BadItem, Hook, Item, Part
-from shared.channels.registry import CHANNELS
 from shared.events import Attachment, SendReply
 
 FOLDER = Path(__file__).parent
@@ -52,9 +51,6 @@ def tables(direction: str, channel: str = "*") -> list[Table]:
 def sample_of(channel: str) -> ModuleType:
     """Account, inbox, signature and a reply of a channel, as its `sample.py` gives them."""
     return import_module(f"tests.channels.{channel}.sample")
-
-
-SAMPLES = {channel.name: sample_of(channel.name) for channel in CHANNELS} if __name__ != "__main__" else {}
 
 
 def a_hook(body: object, method: str = "POST", query: Mapping[str, str] | None = None, **headers: str) -> Hook:

@@ -91,5 +91,5 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems of an operation for its documentation; every one may also fail with 401, 422, 429 and 503."""
     return {
         status: {"model": ProblemDocument, "content": {MEDIA_TYPE: {}}}
-        for status in sorted({401, 403, 422, 429, 500, 503, *statuses})
+        for status in sorted({400, 401, 403, 422, 429, 500, 503, *statuses})
     }

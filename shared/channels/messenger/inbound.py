@@ -13,7 +13,7 @@ from shared.accounts import Account
 from shared.channels.contract import Answer, BadItem, Hook, Item, Received
 from shared.channels.messenger.rules import Context
 from shared.channels.signatures import check_hmac_sha256
-from shared.channels.text import clean, read_json, write_json
+from shared.channels.text import clean, key, read_json, write_json
 from shared.errors import BadPayload, BadSignature
 from shared.events import (
     Address,
@@ -28,8 +28,6 @@ from shared.events import (
 CHANNEL = "messenger"
 TAKEN = Answer(200, b"EVENT_RECEIVED")
 RAW_LIMIT = 65_536
-# An index takes no key of any length; a vendor's ids are far below this.
-KEY_LIMIT = 400
 # Numbers above this are milliseconds; both units have been seen in either place.
 MILLISECONDS_FROM = 10**12
 
@@ -125,12 +123,12 @@ def _message(raw: dict[str, Any], encoded: bytes, own_app: str) -> Data:
     if message.get("is_deleted"):
         return _unrecognised(raw, encoded, what="message_deleted")
     at = _instant(raw["timestamp"])
-    attachments = [_attachment(a) for a in message.get("attachments") or ()]
+    attachments = [_attachment(a) for a in _list(message.get("attachments"))]
     reply = message.get("quick_reply") or {}
     text = _text(message.get("text") or reply.get("payload") or "")
     if not text and not attachments:
         return _unrecognised(raw, encoded, what="message_without_content")
-    return _received(raw, encoded, _key("message", _text(message["mid"])), at, text, attachments)
+    return _received(raw, encoded, key("message", _text(message["mid"])), at, text, attachments)
 
 
 def _postback(raw: dict[str, Any], encoded: bytes, _own_app: str) -> MessageReceived:
@@ -139,16 +137,16 @@ def _postback(raw: dict[str, Any], encoded: bytes, _own_app: str) -> MessageRece
     text = _text(postback.get("title") or postback.get("payload") or "")
     # Older ones have no id.
     known_by = postback.get("mid") or f"{raw['sender']['id']}:{raw['timestamp']}:{postback.get('payload')}"
-    return _received(raw, encoded, _key("postback", _text(known_by)), at, text, [])
+    return _received(raw, encoded, key("postback", _text(known_by)), at, text, [])
 
 
 def _received(
-    raw: dict[str, Any], encoded: bytes, key: str, at: datetime, text: str, attachments: list[Attachment]
+    raw: dict[str, Any], encoded: bytes, known_by: str, at: datetime, text: str, attachments: list[Attachment]
 ) -> MessageReceived:
     psid = _text(raw["sender"]["id"])
     return MessageReceived(
         channel=CHANNEL,
-        keys=[key],
+        keys=[known_by],
         sender=Address(kind=CHANNEL, value=psid, verified_by="channel"),
         occurred_at=at,
         text=text,
@@ -163,12 +161,12 @@ def _echo(raw: dict[str, Any], encoded: bytes, own_app: str) -> EchoReceived:
     mid = _text(message["mid"])
     return EchoReceived(
         channel=CHANNEL,
-        keys=[_key("echo", mid)],
+        keys=[key("echo", mid)],
         external_id=mid,
         peer=_text(raw["recipient"]["id"]),
         occurred_at=_instant(raw["timestamp"]),
         text=_text(message.get("text") or ""),
-        attachments=[_attachment(a) for a in message.get("attachments") or ()],
+        attachments=[_attachment(a) for a in _list(message.get("attachments"))],
         reference=_text(message["metadata"]) if message.get("metadata") else None,
         ours=bool(own_app) and str(message.get("app_id", "")) == own_app,
         raw=encoded[:RAW_LIMIT],
@@ -178,7 +176,7 @@ def _echo(raw: dict[str, Any], encoded: bytes, own_app: str) -> EchoReceived:
 def _delivery(raw: dict[str, Any], _encoded: bytes, _own_app: str) -> ReceiptReceived:
     delivery = raw["delivery"]
     # Message ids may be missing; the watermark is what counts.
-    return _receipt(raw, "delivered", delivery["watermark"], [_text(m) for m in delivery.get("mids") or ()])
+    return _receipt(raw, "delivered", delivery["watermark"], [_text(m) for m in _list(delivery.get("mids"))])
 
 
 def _read_receipt(raw: dict[str, Any], _encoded: bytes, _own_app: str) -> ReceiptReceived:
@@ -191,7 +189,7 @@ def _receipt(raw: dict[str, Any], state: ReceiptState, watermark: Any, mids: lis
     return ReceiptReceived(
         channel=CHANNEL,
         # Neither has an id of its own.
-        keys=[_key(state, psid, str(watermark), *mids)],
+        keys=[key(state, psid, str(watermark), *mids)],
         state=state,
         at=at,
         external_ids=mids,
@@ -207,7 +205,7 @@ def _unrecognised(raw: dict[str, Any], encoded: bytes, what: str = "") -> Unreco
     psid = (raw.get("sender") or {}).get("id")
     return Unrecognised(
         channel=CHANNEL,
-        keys=[_key(name, *_marks(raw, raw.get(kind), encoded))],
+        keys=[key(name, *_marks(raw, raw.get(kind), encoded))],
         what=name,
         occurred_at=_instant(raw["timestamp"]),
         sender=Address(kind=CHANNEL, value=_text(psid), verified_by="channel") if psid else None,
@@ -236,7 +234,7 @@ def _attachment(raw: dict[str, Any]) -> Attachment:
     url = payload.get("url") or raw.get("url") or ""
     # A fallback's address may be anything; only what a browser could open is kept.
     url = url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""
-    name = _text(raw.get("title") or _place(payload.get("coordinates")))
+    name = " ".join(filter(None, (_text(raw.get("title") or ""), clean(_place(payload.get("coordinates"))))))
     sticker = str(payload.get("sticker_id") or "")
     return Attachment(kind=_text(raw["type"]), url=clean(url), name=name, external_id=clean(sticker))
 
@@ -258,16 +256,16 @@ def _lane(page: str, data: Data) -> str:
     return data.sender.value if data.sender else page
 
 
-def _key(kind: str, *marks: str) -> str:
-    """What an item is known by: its kind, for edits and echoes share the id of their message, and what marks it."""
-    key = ":".join((kind, *marks))
-    return key if len(key) <= KEY_LIMIT else f"{kind}:{hashlib.sha256(key.encode()).hexdigest()}"
-
-
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise BadPayload("a text is not a text", code="not_text")
     return clean(value)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | None):
+        raise BadPayload("a list is not a list", code="not_list")
+    return value or []
 
 
 def _instant(value: Any) -> datetime:

@@ -16,7 +16,7 @@ import msgspec
 from shared.accounts import Account, Inbox
 from shared.channels.contract import BadItem, Item, Page
 from shared.channels.http import calling, error_of_status, instant
-from shared.channels.text import clean, read_json, write_json
+from shared.channels.text import clean, key, read_json, write_json
 from shared.errors import BadPayload, DragomanError, OutcomeUnknown, Unavailable
 from shared.events import Address, Attachment, EchoReceived, MessageReceived, Unrecognised
 
@@ -99,10 +99,12 @@ async def _locales(
     except DragomanError:
         return {}
     found = {}
-    for order in answer.get("orders") or ():
-        locale = (order.get("customer") or {}).get("locale") if isinstance(order, dict) else None
+    given = answer.get("orders")
+    for order in given if isinstance(given, list) else ():
+        customer = order.get("customer") if isinstance(order, dict) else None
+        locale = customer.get("locale") if isinstance(customer, dict) else None
         if isinstance(locale, str):
-            found[str(order.get("order_id"))] = locale.replace("_", "-")
+            found[clean(str(order.get("order_id")))] = clean(locale).replace("_", "-")
     return found
 
 
@@ -111,12 +113,13 @@ async def _thread_items(
 ) -> list[Item | BadItem]:
     """The thread's messages, oldest first. One that breaks the form holds nobody back."""
     try:
-        thread_id, messages = str(thread["id"]), thread.get("messages") or []
+        thread_id, messages = _id(thread["id"]), thread.get("messages") or []
         if int((thread.get("metadata") or {}).get("total_count") or 0) > len(messages):
             # The list shows the last hundred only.
             whole = await get(http, account, f"/api/inbox/threads/{thread_id}", {"shop_id": inbox.address})
             messages = whole.get("messages") or []
-        messages = sorted(messages, key=lambda m: str(m.get("date_created")))
+        # What is no message at all breaks the form by itself, below.
+        messages = sorted(messages, key=lambda m: str(m.get("date_created")) if isinstance(m, dict) else "")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return [_bad(thread, inbox, error)]
     return [_item(account, inbox, thread, thread_id, message, locales) for message in messages]
@@ -145,20 +148,18 @@ def _read(
 ) -> MessageReceived | EchoReceived | Unrecognised:  # fmt: skip
     host = urlsplit(str(account.settings.get("url", ""))).netloc
     # Ids are unique within an instance; several shops of it may share a thread.
-    key = f"{host}:{inbox.address}:{message['id']}"
+    message_id = _id(message["id"])
+    known_by = (host, inbox.address, message_id)
     occurred_at = instant(message["date_created"])
     author = message["from"]["type"]
     raw = write_json(message)[:RAW_LIMIT]
     text = plain(message.get("body") or "")
-    attachments = [
-        Attachment(kind="file", name=clean(str(a.get("name", ""))), size=a.get("size"), external_id=str(a["id"]))
-        for a in message.get("attachments") or ()
-    ]
+    attachments = [_attachment(a) for a in message.get("attachments") or ()]
     if author == "SHOP_USER":
         return EchoReceived(
             channel=CHANNEL,
-            keys=[f"echo:{key}"],
-            external_id=str(message["id"]),
+            keys=[key("echo", *known_by)],
+            external_id=message_id,
             peer=thread_id,
             occurred_at=occurred_at,
             text=text,
@@ -169,7 +170,7 @@ def _read(
     if author not in AUTHORS:
         return Unrecognised(
             channel=CHANNEL,
-            keys=[f"message:{key}"],
+            keys=[key("message", *known_by)],
             what=f"message of {clean(str(author))[:50]}",
             occurred_at=occurred_at,
             sender=sender,
@@ -179,7 +180,7 @@ def _read(
     order = _order(thread)
     return MessageReceived(
         channel=CHANNEL,
-        keys=[f"message:{key}"],
+        keys=[key("message", *known_by)],
         sender=sender,
         author="customer" if author == "CUSTOMER_USER" else "operator",
         occurred_at=occurred_at,
@@ -194,16 +195,29 @@ def _read(
     )
 
 
+def _attachment(raw: dict[str, Any]) -> Attachment:
+    size = raw.get("size")
+    size = size if isinstance(size, int) and not isinstance(size, bool) else None
+    return Attachment(kind="file", name=clean(str(raw.get("name", ""))), size=size, external_id=_id(raw["id"]))
+
+
+def _id(value: Any) -> str:
+    """An id, which may look like a number. Raises ValueError."""
+    if not isinstance(value, str | int) or not str(value):
+        raise ValueError("an id is missing")
+    return clean(str(value))
+
+
 def _customer(thread: dict[str, Any], host: str) -> Address:
     """The buyer, whoever wrote; without an id they are known by this thread alone."""
     for participant in thread.get("authorized_participants") or ():
         if participant.get("type") == "CUSTOMER":
             name = clean(str(participant.get("display_name") or ""))
             if participant.get("id"):
-                value = f"{host}/{participant['id']}"
+                value = f"{host}/{_id(participant['id'])}"
                 return Address(kind=CHANNEL, value=value, name=name, verified_by="channel")
-            return Address(kind=CHANNEL, value=f"{host}/thread/{thread['id']}", name=name)
-    return Address(kind=CHANNEL, value=f"{host}/thread/{thread['id']}")
+            return Address(kind=CHANNEL, value=f"{host}/thread/{_id(thread['id'])}", name=name)
+    return Address(kind=CHANNEL, value=f"{host}/thread/{_id(thread['id'])}")
 
 
 def _recipients(thread: dict[str, Any], author: str) -> list[dict[str, str]]:
@@ -212,7 +226,7 @@ def _recipients(thread: dict[str, Any], author: str) -> list[dict[str, str]]:
     for participant in thread.get("authorized_participants") or ():
         if participant.get("type") == wanted:
             found = {"type": wanted}
-            return [found | {"id": str(participant["id"])} if participant.get("id") else found]
+            return [found | {"id": _id(participant["id"])} if participant.get("id") else found]
     return [{"type": wanted}]
 
 

@@ -13,8 +13,8 @@ from shared.accounts import Account, Inbox
 from shared.channels.contract import Part, Try
 from shared.channels.http import calling, error_of_status, instant, retry_after
 from shared.channels.mirakl.inbound import Context, get, plain
-from shared.channels.text import split, text_hash
-from shared.errors import AccountBroken, OutcomeUnknown, Rejected, Throttled
+from shared.channels.text import clean, read_json, split, text_hash
+from shared.errors import AccountBroken, BadPayload, OutcomeUnknown, Rejected, Throttled
 from shared.events import SendReply
 
 SHORTEST, TEXT_LIMIT = 3, 50_000
@@ -28,7 +28,7 @@ def render(reply: SendReply) -> tuple[Part, ...]:
     """One message of 3 to 50 000 characters. Raises Rejected for a shorter one, and for files."""
     if reply.attachments:
         raise Rejected("attachments to a marketplace's thread are not supported yet", code="attachments_unsupported")
-    text = reply.text.strip()
+    text = clean(reply.text).strip()
     if len(text) < SHORTEST:
         raise Rejected("the marketplace takes no text below three characters", code="text_too_short")
     try:
@@ -59,9 +59,12 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     if response.status_code != 201:
         raise error_of_status(response)
     try:
-        return str(msgspec.json.decode(response.content)["message_id"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        raise OutcomeUnknown("the marketplace answered 201 without a message id", code="no_message_id") from None
+        message_id = read_json(response.content)["message_id"]
+    except (BadPayload, KeyError, TypeError):
+        message_id = None
+    if not message_id:
+        raise OutcomeUnknown("the marketplace answered 201 without a message id", code="no_message_id")
+    return str(message_id)
 
 
 async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str | None:
