@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -68,10 +69,15 @@ class Cluster:
     def wait(self) -> None:
         """Until a metadata request lists every node."""
         until = time.monotonic() + START_WITHIN
-        while asyncio.run(_brokers(self.bootstrap)) < len(self.nodes):
+        while self._brokers() < len(self.nodes):
             if time.monotonic() > until or any(p.poll() is not None for p in self._processes.values()):
                 raise AssertionError(f"Kafka does not start: {self.logs()}")
             time.sleep(0.1)
+
+    def _brokers(self) -> int:
+        # In a thread, for an event loop may run in this one; starting stays in it.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, _brokers(self.bootstrap)).result()
 
     def signal(self, node: int, which: signal.Signals) -> None:
         self._processes[node].send_signal(which)

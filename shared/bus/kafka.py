@@ -162,7 +162,8 @@ class KafkaBus:
             await self._publish_all(records)
         for record in records:
             for observer in self._observers.get(record.topic, ()):
-                observer(decode(record))
+                # By the event loop, so that an observer's failure is not the publisher's.
+                asyncio.get_running_loop().call_soon(observer, decode(record))
 
     async def _publish_all(self, records: Sequence[Record]) -> None:
         # Begun in order, so that records of one key reach the lock in order; all are awaited, whatever fails.

@@ -3,11 +3,14 @@
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import pytest
 
 from shared.bus.contract import BATCH, Bus
 from shared.bus.inprocess import InProcessBus
+from shared.bus.kafka import bus_of, create_topics
+from shared.settings import Settings
 
 
 def a_bus(seed: int) -> InProcessBus:
@@ -26,5 +29,25 @@ async def in_process(_request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
         await bus.stop()
 
 
+@asynccontextmanager
+async def on_kafka(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    settings = Settings(
+        kafka_bootstrap=request.getfixturevalue("kafka"),
+        kafka_prefix=f"test-{uuid4().hex[:8]}.",
+        topic_partitions=3,
+        kafka_session=3,
+    )
+    await create_topics(settings)
+    bus = bus_of(settings)
+    await bus.start()
+    try:
+        yield bus
+    finally:
+        await bus.stop()
+
+
 # A factory gets the test's request, so that it can ask for fixtures of its own (a broker), and a bus nobody else uses.
-IMPLEMENTATIONS = [pytest.param(in_process, id="in-process")]
+IMPLEMENTATIONS = [
+    pytest.param(in_process, id="in-process"),
+    pytest.param(on_kafka, id="kafka", marks=pytest.mark.kafka),
+]
