@@ -47,9 +47,10 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Files in a folder that is gone afterwards; no fsync, for the tests' crashes are of processes, not of power."""
+def postgres(*, fsync: bool = False) -> Iterator[Postgres]:
+    """Files in a folder that is gone afterwards; no fsync in tests, whose crashes are of processes, not of power."""
     with tempfile.TemporaryDirectory(prefix="dragoman-") as folder:
         Path(folder).chmod(0o755)
-        with embedded.server(Path(folder) / "pg", extra_settings="fsync = off\nmax_connections = 200\n") as url:
+        settings = f"fsync = {'on' if fsync else 'off'}\nmax_connections = 200\n"
+        with embedded.server(Path(folder) / "pg", extra_settings=settings) as url:
             yield Postgres(url)

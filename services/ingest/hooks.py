@@ -72,18 +72,18 @@ class Hooks:
             assert channel is not None
             body, taken, started = await self._body(scope, receive, channel)
             answer = await self._handle(scope, body, channel, account)
-            metrics.ACKED.labels(label).observe(time.perf_counter() - started)
-            metrics.HOOKS.labels(label, "taken").inc()
+            metrics.acked(label).observe(time.perf_counter() - started)
+            metrics.hooks(label, "taken").inc()
             await _send(send, answer.status, answer.body, answer.media_type)
         except _Refusal as refusal:
-            metrics.HOOKS.labels(label, refusal.outcome).inc()
+            metrics.hooks(label, refusal.outcome).inc()
             await _send_problem(send, refusal)
         except _Gone:
-            metrics.HOOKS.labels(label, "torn").inc()
+            metrics.hooks(label, "torn").inc()
         except (DragomanError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             # The vendor tries again, and nothing of the request is told to anybody.
             log.error("a webhook of %s failed: %s", label, type(error).__name__, exc_info=error)
-            metrics.HOOKS.labels(label, "failed").inc()
+            metrics.hooks(label, "failed").inc()
             await _send_problem(send, _Refusal(500, "This failed on our side; try again", "failed"))
         finally:
             self._now -= 1
@@ -135,7 +135,7 @@ class Hooks:
         within = channel.answer_within.total_seconds() - SPOOL_SHARE
         received = await self._read(hook, channel, account, within)
         for item in received.items:
-            metrics.ITEMS.labels(channel.name, type(getattr(item, "data", item)).__name__).inc()
+            metrics.items(channel.name, type(getattr(item, "data", item)).__name__).inc()
         try:
             await self._outlet.publish(seal(received.items, account, hook.received_at), within)
         except Unavailable as error:

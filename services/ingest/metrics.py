@@ -1,5 +1,7 @@
 """What ingest counts; labels are channels and outcomes, never anything that a vendor or customer chose."""
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 HOOKS = Counter("dragoman_hooks_total", "Webhook requests by what they were answered.", ["channel", "outcome"])
@@ -11,3 +13,9 @@ ACKED = Histogram(
 SPOOLED = Counter("dragoman_spooled_total", "Events that went into the spool instead of the bus.")
 SPOOL_WAITING = Gauge("dragoman_spool_waiting", "Events in the spool.")
 POLLS = Counter("dragoman_polls_total", "Polls by how they ended.", ["channel", "outcome"])
+
+
+# Looking a child up by its labels costs as much as parsing a small message; the labels are few and fixed.
+hooks = cache(HOOKS.labels)
+items = cache(ITEMS.labels)
+acked = cache(ACKED.labels)

@@ -123,7 +123,7 @@ class Polling:
             cursor = await store.cursor(tx, inbox.id)
         async for page in poll(http, account, inbox, cursor):
             for item in page.items:
-                metrics.ITEMS.labels(account.channel, type(getattr(item, "data", item)).__name__).inc()
+                metrics.items(account.channel, type(getattr(item, "data", item)).__name__).inc()
             await self._outlet.publish(seal(page.items, account, utc_now()), PUBLISH_WITHIN)
             if page.cursor is not None and page.cursor != cursor:
                 async with self._database.transaction() as tx:

@@ -1,0 +1,190 @@
+"""Webhook to durable ack: the hooks app against a bare ASGI app and an empty FastAPI route, all with the same ack."""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from bench.figures import Figure
+from bench.load import SECRET, request
+from services.ingest.hooks import Hooks
+from services.ingest.outlet import Outlet
+from services.ingest.seal import seal
+from services.ingest.spool import Spool
+from shared.accounts import Account, Directory, Inbox
+from shared.bus.kafka import bus_of, create_topics
+from shared.channels import messenger
+from shared.channels.contract import Hook
+from shared.channels.messenger.inbound import receive
+from shared.events import Record
+from shared.ids import derived_id
+from shared.settings import Settings
+from tests import servers
+
+SECONDS = 3.0
+ROUNDS = 3
+CONNECTIONS = (4, 32)
+APPS = ("hooks", "bare_asgi_same_ack", "empty_fastapi_route", "send_and_wait")
+BODY = b"EVENT_RECEIVED"
+
+
+async def measure(_postgres: servers.Postgres, kafka: str | None) -> list[Figure]:
+    """Needs a broker: the ack is Kafka's. Apps are measured in turn, several rounds, and medians compared."""
+    if kafka is None:
+        return []
+    prefix = f"bench-{uuid4().hex[:8]}."
+    await create_topics(Settings(kafka_bootstrap=kafka, kafka_prefix=prefix))
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for _ in range(ROUNDS):
+        for app in APPS:
+            for connections in CONNECTIONS:
+                found.setdefault((app, connections), []).append(await _run(app, kafka, prefix, connections))
+    median = {
+        key: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for key, runs in found.items()
+    }
+    figures = []
+    for connections in CONNECTIONS:
+        ours = median[("hooks", connections)]
+        for app in APPS[1:]:
+            other = median[(app, connections)]
+            figures.append(
+                Figure("hook_ack", ours["rate"], "requests/s", app, ours["rate"] / other["rate"],
+                       f"{connections} connections, Kafka ack, 1 core a process")
+            )  # fmt: skip
+        figures += [
+            Figure(f"hook_ack_{name}", ours[name], "ms", conditions=f"{connections} connections")
+            for name in ("p50", "p99")
+        ]
+        figures.append(
+            Figure("hook_ack_cpu", ours["cpu"], "µs of CPU a message", conditions=f"{connections} connections")
+        )
+    few, many = (median[("hooks", c)]["rate"] for c in CONNECTIONS)
+    figures.append(Figure("hook_ack_at_32", many, "requests/s", "hook_ack at 4 connections", many / few))
+    return figures
+
+
+async def _run(app: str, kafka: str, prefix: str, connections: int) -> dict[str, float]:
+    """Server on one core, load on the other."""
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.hook_ack", app, kafka, prefix, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    url = (await server.stdout.readline()).decode().strip()
+    try:
+        before = psutil.Process(server.pid).cpu_times()
+        load = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.load", url, str(connections), str(SECONDS), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await load.communicate()
+        after = psutil.Process(server.pid).cpu_times()
+    finally:
+        server.kill()
+        await server.wait()
+    figures: dict[str, float] = json.loads(output)
+    figures["cpu"] = (after.user + after.system - before.user - before.system) / figures["count"] * 1e6
+    return figures
+
+
+# the servers
+
+
+def _directory() -> Directory:
+    account_id, inbox_id = derived_id("account"), derived_id("inbox")
+    inbox = Inbox(id=inbox_id, brand_id=derived_id("brand"), account_id=account_id, channel="messenger", address="100")
+    account = Account(
+        id=account_id, channel="messenger", secrets={"app_secret": [SECRET.decode()]}, inboxes={"100": inbox}
+    )
+    return Directory(1, {account_id: account}, {"token": account}, {inbox_id: inbox})
+
+
+async def _bare_body(receive: Any) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def serve(app: str, kafka: str, prefix: str) -> None:
+    bus = bus_of(Settings(kafka_bootstrap=kafka, kafka_prefix=prefix))
+    await bus.start()
+    chosen: Any
+    if app == "hooks":
+        spool = Spool(Path(mkdtemp(prefix="dragoman-bench-")), 10**9)
+        spool.open()
+        directory = _directory()
+        chosen = Hooks(
+            (messenger.channel,), lambda: directory, Outlet(bus, spool), stopping=asyncio.Event(), in_flight=512,
+            bytes_in_flight=10**9,
+        )  # fmt: skip
+    elif app == "empty_fastapi_route":
+        chosen = FastAPI()
+
+        @chosen.post("/hooks/messenger/token")
+        async def empty() -> str:
+            return "EVENT_RECEIVED"
+    else:
+        chosen = _bare(bus, alone=app == "send_and_wait")
+    config = uvicorn.Config(
+        chosen, port=0, loop="none", http="httptools", lifespan="off", access_log=False, log_config=None
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    sys.stdout.write(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/hooks/messenger/token\n")
+    sys.stdout.flush()
+    await task
+
+
+def _sample() -> Record:
+    """The record that ingest makes of one message of the load."""
+    (account,) = _directory().accounts.values()
+    body = request("http://bench/hooks/messenger/token", 1).partition(b"\r\n\r\n")[2]
+    hook = Hook(method="POST", path="/", body=body, received_at=datetime.now(UTC))
+    (record,) = seal(receive(hook, account).items, account, hook.received_at)
+    return record
+
+
+def _bare(bus: Any, *, alone: bool) -> Any:
+    """The least that gives the same ack: the same record without its making; `alone` sends one at a time."""
+    lock = asyncio.Lock()
+    sample = _sample()
+
+    async def publish(records: Sequence[Record]) -> None:
+        if not alone:
+            return await bus.publish(records)
+        async with lock:
+            return await bus.publish(records)
+
+    async def bare(_scope: Any, incoming: Any, send: Any) -> None:
+        body = await _bare_body(incoming)
+        # As large as ours and as different from each other, or the codec would have nothing to do.
+        value = body + sample.value[len(body) :]
+        await publish([replace(sample, key=f"{time.perf_counter_ns() % 500}", value=value)])
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(BODY))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": BODY})
+
+    return bare
+
+
+if __name__ == "__main__":
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {0})
+    uvloop.run(serve(*sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""A small HTTP/1.1 load from a process of its own: `python -m bench.load URL CONNECTIONS SECONDS`, signed webhooks.
+
+Prints requests per second, p50 and p99 in milliseconds as JSON. Raw sockets, for the client is not to be measured.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import sys
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from bench.figures import percentile
+
+SECRET = b"bench-app-secret"
+MOST = 80_000
+TEXT = "Wo bleibt meine Bestellung? " * 24
+
+
+def request(url: str, n: int) -> bytes:
+    """One signed message of about 1.2 KB."""
+    at = int(time.time() * 1000)
+    item = {
+        "sender": {"id": f"psid{n % 500}"}, "recipient": {"id": "100"}, "timestamp": at,
+        "message": {"mid": f"m_{n}_{at}", "text": TEXT},
+    }  # fmt: skip
+    body = json.dumps({"object": "page", "entry": [{"id": "100", "time": at, "messaging": [item]}]}).encode()
+    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+    parts = urlsplit(url)
+    head = (
+        f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
+        f"x-hub-signature-256: sha256={signature}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def connection(url: str, until: float, requests: Iterator[bytes], times: list[float]) -> None:
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    while time.perf_counter() < until:
+        data = next(requests)
+        started = time.perf_counter()
+        writer.write(data)
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in head[:20]:
+            raise AssertionError(head)
+        length = next(int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length"))
+        await reader.readexactly(length)
+        times.append(time.perf_counter() - started)
+    writer.close()
+
+
+async def main(url: str, connections: int, seconds: float) -> None:
+    # Made beforehand: signing in the loop would cost the client as much as it costs the server.
+    requests = iter([request(url, n) for n in range(MOST)])
+    warm: list[float] = []
+    until = time.perf_counter() + 1
+    await asyncio.gather(*(connection(url, until, requests, warm) for _ in range(connections)))
+    times: list[float] = []
+    started = time.perf_counter()
+    await asyncio.gather(*(connection(url, started + seconds, requests, times) for _ in range(connections)))
+    took = time.perf_counter() - started
+    figures = {
+        "rate": len(times) / took,
+        "p50": percentile(times, 0.5) * 1000,
+        "p99": percentile(times, 0.99) * 1000,
+        "count": len(times) + len(warm),
+    }
+    sys.stdout.write(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
