@@ -17,7 +17,7 @@ test: setup             ## every test but the faults; what this machine lacks is
 faults: setup           ## processes and the broker are killed under load; broken builds must be found out
 	$(BIN)/python -m pytest -rs -m faults
 faults-long: setup      ## the same, each kill twenty times
-	DRAGOMAN_FAULT_ROUNDS=20 $(BIN)/python -m pytest -rs -m faults --timeout 14400
+	DRAGOMAN_FAULT_ROUNDS=20 DRAGOMAN_DATABASE_AWAY=100 $(BIN)/python -m pytest -rs -m faults --timeout 14400
 bench: setup            ## figures as ratios: a table, and JSON lines in bench/results/
 	$(BIN)/python -m bench
 lint: setup             ## style

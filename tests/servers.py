@@ -1,5 +1,7 @@
 """Real servers for tests: an embedded PostgreSQL whose migrated template is copied for each test."""
 
+import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -8,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
+import psutil
 
 from shared.db import embedded
 from shared.db.migrate import migrate
@@ -18,8 +21,18 @@ TEMPLATE = "dragoman_template"
 class Postgres:
     """One server for the whole run."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, directory: Path) -> None:
         self.url = url
+        self._directory = directory
+
+    def crash(self) -> None:
+        """Ends at once, as by a power cut of its processes; `start` recovers."""
+        pid = int((self._directory / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        psutil.wait_procs([psutil.Process(pid)], timeout=20)
+
+    def start(self) -> None:
+        embedded.start_again(self._directory)
 
     def url_of(self, database: str) -> str:
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{database}"))
@@ -53,4 +66,4 @@ def postgres(*, fsync: bool = False) -> Iterator[Postgres]:
         Path(folder).chmod(0o755)
         settings = f"fsync = {'on' if fsync else 'off'}\nmax_connections = 200\n"
         with embedded.server(Path(folder) / "pg", extra_settings=settings) as url:
-            yield Postgres(url)
+            yield Postgres(url, Path(folder) / "pg")

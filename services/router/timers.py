@@ -13,7 +13,7 @@ from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Change, Conversation, DeadlinePassed, Lapsed, StepReached
 from services.router.domain.plan import Configuration, reached, steps_for
 from services.router.inbound import enqueue
-from services.router.store import agents, clocks, conversations
+from services.router.store import agents, clocks, conversations, seen
 from services.router.store.configuration import ConfigurationCache
 from shared.bus import outbox
 from shared.db.transaction import Database, Transaction
@@ -28,6 +28,9 @@ MOST = 500
 # So many offers let lapse in a row, and the agent is taken for absent.
 AWAY_AFTER_LAPSES = 3
 STALLED_AFTER = timedelta(minutes=1)
+FORGET_EVERY = timedelta(minutes=10)
+# Longer than any vendor delivers again; an Idempotency-Key holds for a day.
+KEEP_SEEN, KEEP_ANSWERS = timedelta(days=400), timedelta(hours=24)
 TELL_STALLED_EVERY = timedelta(minutes=10)
 
 Job = Callable[[Transaction, Configuration], Awaitable[int]]
@@ -140,6 +143,7 @@ class Timers:
         self._cache = cache
         self._dispatcher = dispatcher
         self._stalled_told: dict[UUID, datetime] = {}
+        self._forgot_at: datetime | None = None
         self.trouble = ""
 
     @asynccontextmanager
@@ -153,7 +157,9 @@ class Timers:
                 await task
 
     async def _run(self) -> None:
-        jobs: Iterable[Job] = (tell_deadlines, reach_steps, lapse_offers, requeue_abandoned, self._tell_stalled)
+        jobs: Iterable[Job] = (
+            tell_deadlines, reach_steps, lapse_offers, requeue_abandoned, self._tell_stalled, self._forget
+        )  # fmt: skip
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             try:
@@ -172,6 +178,13 @@ class Timers:
 
         if await self._database.retrying(work):
             self._dispatcher.hint()
+
+    async def _forget(self, tx: Transaction, _configuration: Configuration) -> int:
+        """What is past its time, every ten minutes."""
+        if self._forgot_at is None or tx.now - self._forgot_at >= FORGET_EVERY:
+            self._forgot_at = tx.now
+            await seen.forget(tx, tx.now - KEEP_SEEN, tx.now - KEEP_ANSWERS)
+        return 0
 
     async def _tell_stalled(self, tx: Transaction, _configuration: Configuration) -> int:
         """Queues that nobody serves, at most every ten minutes each."""

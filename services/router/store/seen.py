@@ -1,6 +1,7 @@
 """What came from outside and has had its effect: the one place that decides whether something is new."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -49,3 +50,9 @@ async def mark(tx: Transaction, rows: Sequence[tuple[Mark, UUID, UUID | None]]) 
     )
     if done < len(ordered):
         raise asyncpg.SerializationError("somebody else handled one of these events meanwhile")
+
+
+async def forget(tx: Transaction, seen_before: datetime, answered_before: datetime) -> None:
+    """Old marks, and answers that nobody may ask for again."""
+    await tx.execute("DELETE FROM router.seen WHERE at < $1", seen_before)
+    await tx.execute("DELETE FROM router.idempotency WHERE at < $1", answered_before)
