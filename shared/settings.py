@@ -23,13 +23,13 @@ class Settings(BaseSettings):
     kafka_session: float = Field(
         30.0, description="Seconds of silence after which a consumer's partitions go to others."
     )
+    # Fixed at creation: growing it would send a key to another partition and break its order.
     topic_partitions: int = Field(12, description="Partitions of a topic when `dragoman topics` creates it.")
     spool_dir: Path | None = Field(None, description="Where ingest keeps events while the bus is away; a volume.")
     spool_limit: int = Field(1_000_000_000, description="Most bytes of the spool; beyond it webhooks get 503.")
     secret_keys: list[SecretStr] = Field(
         default=[], description="Fernet keys for the accounts' secrets, newest first (JSON list)."
     )
-    public_url: str = Field("", description="The address that vendors and browsers see, e.g. https://hooks.example.com")
     development_tokens: bool = Field(
         False, description="Accept `dev-NAME` as an agent's token; only the embedded default sets it."
     )
@@ -37,6 +37,5 @@ class Settings(BaseSettings):
     hooks_bytes_in_flight: int = Field(256_000_000, description="Bytes of webhook bodies held at once; beyond it 503.")
     poll_every: float = Field(300.0, description="Seconds between polls of an account that calls nobody.")
     plain_httpx: bool = Field(False, description="Use httpx's own transport towards vendors instead of aiohttp's.")
-    sandbox_port: int | None = Field(None, description="Port of the vendors' stand-ins; `dragoman run` mounts them.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines on stderr.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")

@@ -18,9 +18,6 @@ class Topic(StrEnum):
 # For everybody who wants to know: no consumer of ours has to have read them.
 ANNOUNCEMENTS = frozenset({Topic.ROUTING, Topic.ALERTS})
 
-# Fixed at creation: growing it would send a key to another partition and break its order.
-PARTITIONS = 12
-
 # Seven days: longer than the longest outage that we promise to survive. Values are strings on the wire.
 TOPIC_SETTINGS = {
     "min.insync.replicas": "2",

@@ -9,11 +9,25 @@ from shared.events import DeadLetter, Event, Record, encode
 from shared.ids import derived_id
 
 SOURCE = "ingest"
+# Below the million bytes that a broker takes.
+RECORD_LIMIT = 900_000
+# Of what could not be read so much is kept; in Base64 it becomes a third more.
+DEAD_LIMIT = 256_000
 
 
 def seal(items: Sequence[Item | BadItem], account: Account, received_at: datetime) -> list[Record]:
     """One record per item; one that breaks the form, or whose inbox is not configured, is a dead letter."""
-    return [encode(_event(item, account, received_at)) for item in items]
+    return [_record(item, account, received_at) for item in items]
+
+
+def _record(item: Item | BadItem, account: Account, received_at: datetime) -> Record:
+    record = encode(_event(item, account, received_at))
+    if len(record.value) <= RECORD_LIMIT:
+        return record
+    # The brokers would refuse it again and again, and everything behind it would wait.
+    text = f"{len(record.value)} bytes are more than an event may have"
+    raw = item.raw if isinstance(item, BadItem) else item.data.raw if hasattr(item.data, "raw") else b""
+    return encode(dead(account, raw, "too_large", text, received_at, item.address))
 
 
 def _event(item: Item | BadItem, account: Account, received_at: datetime) -> Event:
@@ -56,7 +70,7 @@ def dead(
     inbox = account.inboxes.get(address or "")
     headers = {"channel": account.channel, "account": str(account.id), "address": address or ""}
     return Event(
-        data=DeadLetter(topic="", key=str(account.id), value=raw, headers=headers, code=code, error=error),
+        data=DeadLetter(topic="", key=str(account.id), value=raw[:DEAD_LIMIT], headers=headers, code=code, error=error),
         key=str(account.id),
         source=SOURCE,
         time=received_at,

@@ -68,11 +68,6 @@ class Transaction:
         """Runs `hint` once the transaction is committed, and never where it is not."""
         self._after_commit.append(hint)
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        async with self._connection.transaction():
-            yield
-
 
 class Database:
     """A pool of connections that all act in one role.

@@ -207,6 +207,14 @@ async def test_a_burst_of_forged_requests_is_told_once_and_samples_keep_no_body(
     assert "money" not in repr(samples)
 
 
+async def test_what_is_too_large_for_the_bus_is_a_dead_letter_and_holds_nobody_back(front: Front) -> None:
+    large = item("m2", text="x" * 1_500_000)
+    assert (await front.post(body(item("m1"), large, item("m3")))).status_code == 200
+    assert [r.topic for r in front.bus.records] == ["inbound", "dead", "inbound"]
+    assert max(len(r.value) for r in front.bus.records) < 1_000_000
+    assert letters(front)[0].code == "too_large"
+
+
 async def test_a_webhook_with_a_thousand_messages_is_one_publish(front: Front) -> None:
     entries = body(*(item(f"m{n}", psid=f"p{n}") for n in range(1000)))
     assert (await front.post(entries)).status_code == 200

@@ -37,12 +37,3 @@ async def standings(tx: Transaction, conversation_ids: Sequence[UUID]) -> dict[U
     for row in rows:
         found.setdefault(row["conversation_id"], []).append((row["pool_id"], row["step"]))
     return found
-
-
-async def lengths(tx: Transaction) -> list[Mapping[str, object]]:
-    """Per pool: how many wait, since when the oldest, and when the first is due."""
-    rows = await tx.fetch(
-        "SELECT pool_id, count(*)::int AS waiting, min(queued_at) AS oldest_at, min(sort_at) AS first_due_at "
-        "FROM router.queue GROUP BY pool_id ORDER BY pool_id"
-    )
-    return [dict(row) for row in rows]
