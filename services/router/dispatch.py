@@ -14,6 +14,7 @@ from services.router.domain.matching import FreeAgent, Match, Waiting, match
 from services.router.domain.plan import Configuration
 from services.router.store import agents, conversations, queue
 from services.router.store.configuration import ConfigurationCache
+from shared.background import background
 from shared.db.transaction import Database, Transaction
 from shared.errors import Unavailable
 
@@ -131,13 +132,8 @@ class Dispatcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._run(), name="dispatch")
-        try:
+        async with background(self._run(), "dispatch"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

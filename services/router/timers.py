@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from services.router.domain.plan import Configuration, reached, steps_for
 from services.router.inbound import enqueue
 from services.router.store import agents, clocks, conversations, seen
 from services.router.store.configuration import ConfigurationCache
+from shared.background import background
 from shared.bus import outbox
 from shared.db.transaction import Database, Transaction
 from shared.errors import Unavailable
@@ -148,13 +149,8 @@ class Timers:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._run(), name="timers")
-        try:
+        async with background(self._run(), "timers"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         jobs: Iterable[Job] = (

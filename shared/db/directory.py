@@ -6,11 +6,12 @@ Keeps serving what it knows while the database is away: a webhook must be taken 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import asyncpg
 
 from shared.accounts import EMPTY_DIRECTORY, Account, Directory, Inbox
+from shared.background import background
 from shared.db.transaction import Database, Transaction
 from shared.errors import InboxMisconfigured, Unavailable
 from shared.secrets import Vault
@@ -33,13 +34,8 @@ class DirectoryCache:
     async def following(self) -> AsyncIterator[None]:
         """Reads it now (Unavailable where the database is away) and every two seconds while inside."""
         await self.refresh()
-        task = asyncio.create_task(self._follow(), name="directory")
-        try:
+        async with background(self._follow(), "directory"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def refresh(self) -> None:
         async with self._database.transaction() as tx:

@@ -4,23 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 
 import httpx
 from cryptography.fernet import Fernet
 
 from services.together import configure, listen, sample, serve, together
 from shared.bus.contract import Bus
-from shared.bus.inprocess import InProcessBus
 from shared.parts import Parts
 from shared.secrets import Vault
 from shared.settings import Settings
-
-
-def a_bus(seed: int) -> InProcessBus:
-    """Delivers every batch twice and cuts batches at random."""
-    random = Random(seed)
-    return InProcessBus(cut=lambda waiting: random.randint(1, max(1, waiting)), deliveries=2)
+from tests.bus.implementations import a_bus
 
 
 class Running:
