@@ -5,7 +5,6 @@ one too) handle `inbound` slowly, so that a rebalance or a kill comes in the mid
 """
 
 import asyncio
-import random
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -84,8 +83,11 @@ def claim_without_lock() -> None:
 
 def ignore_revoke() -> None:
     """Goes on with a batch although its partitions were given to somebody else, and moves their place all the same."""
+    revoked = 0
 
-    async def carry_on(self: Any, revoked: Any) -> None:
+    async def carry_on(self: Any, _partitions: Any) -> None:
+        nonlocal revoked
+        revoked += 1
         self._reader.busy = asyncio.Lock()
 
     async def unfenced(
@@ -99,8 +101,11 @@ def ignore_revoke() -> None:
     handle = Loop.handle
 
     async def late(self: Loop, records: Sequence[Record], advance: Any) -> None:
-        # A pause of the process, so that the next owner may be through before this one.
-        await asyncio.sleep(random.uniform(0, 2.5))
+        """A process that stands still just when it loses its partitions: the next owner is through before it."""
+        before = revoked
+        await asyncio.sleep(0.4)
+        if revoked != before:
+            await asyncio.sleep(4)
         await handle(self, records, advance)
 
     Loop.handle = late  # type: ignore[method-assign]

@@ -93,6 +93,8 @@ async def rebalance(running: Cell, _cluster: kafka_cluster.Cluster) -> None:
         running.services["router"][n].kill(signal.SIGTERM)
         running.services["router"][n].start()
         await running.services["router"][n].ready(running.http)
+    # Long enough for a batch that was caught in the middle to come to its end.
+    await asyncio.sleep(6)
 
 
 async def run(
