@@ -1,80 +1,107 @@
-"""What a person, a demo or a test drives the stand-ins with; nothing of it is a vendor's."""
+"""`/control`: the sandbox's handle over HTTP, in JSON, for demos and for tests in other processes."""
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-import httpx
+import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from services.sandbox.graph import Graph
-from services.sandbox.mirakl import Mirakl
-from services.sandbox.state import Misbehaviour, State
+from services.sandbox.commands import MessengerMessage, MiraklMessage, Misbehaviour, WrongCommand
+from services.sandbox.handle import Sandbox
+
+T = TypeVar("T")
+
+
+class Verification(msgspec.Struct, forbid_unknown_fields=True):
+    """Which verify token to offer; the app's own unless given."""
+
+    token: str | None = None
+
+
+def routes(sandbox: Sandbox) -> list[Route]:
+    """Small routes below `/control`; a command that cannot be read or does not fit gets a 400 that says why."""
+    control = Control(sandbox)
+    return [
+        Route("/messenger/messages", _understood(control.messenger_messages), methods=["POST"]),
+        Route("/messenger/forged", _understood(control.messenger_forged), methods=["POST"]),
+        Route("/messenger/verification", _understood(control.messenger_verification), methods=["POST"]),
+        Route("/mirakl/messages", _understood(control.mirakl_messages), methods=["POST"]),
+        Route("/messenger/sent", control.messenger_sent),
+        Route("/mirakl/sent", control.mirakl_sent),
+        Route("/requests", control.requests),
+        Route("/webhooks", control.webhooks),
+        Route("/misbehave", _understood(control.misbehave), methods=["POST", "DELETE"]),
+        Route("/reset", control.reset, methods=["POST"]),
+    ]
 
 
 class Control:
-    """Small JSON routes under `/control`."""
+    """One method a route; what each does is the handle's."""
 
-    def __init__(self, state: State, graph: Graph, mirakl: Mirakl, http: httpx.AsyncClient) -> None:
-        self.state, self.graph, self.mirakl, self._http = state, graph, mirakl, http
-
-    def routes(self) -> list[Route]:
-        return [
-            Route("/messenger/messages", self.messenger_messages, methods=["POST"]),
-            Route("/messenger/forged", self.messenger_forged, methods=["POST"]),
-            Route("/mirakl/messages", self.mirakl_messages, methods=["POST"]),
-            Route("/{vendor:str}/sent", self.sent),
-            Route("/requests", self.requests),
-            Route("/webhooks", self.webhooks),
-            Route("/misbehave", self.misbehave, methods=["POST", "DELETE"]),
-        ]
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
 
     async def messenger_messages(self, request: Request) -> Response:
-        """A customer writes: one message, or a list that goes out as one webhook; the status that it got."""
-        wanted = await _json(request)
-        messages = wanted if isinstance(wanted, list) else [wanted]
-        entries = [
-            self.graph.entry(m["page"], [self.graph.customer_writes(
-                m["page"], m["psid"], m["text"], datetime.fromisoformat(m["at"]) if "at" in m else None, m.get("mid"))])
-            for m in messages
-        ]  # fmt: skip
-        status = await self.graph.deliver(self._http, entries)
-        return JSONResponse({"webhook_status": status}, 200 if status == 200 else 502)
+        """One message, or a list that goes out as one webhook; 502 where that was not answered 200."""
+        webhook = await self.sandbox.messenger_writes(*await _one_or_more(request, MessengerMessage))
+        answer = {"webhook_status": webhook.status, "mids": webhook.mids}
+        return _json(answer, 200 if webhook.status == 200 else 502)
 
     async def messenger_forged(self, request: Request) -> Response:
-        """The same with a signature that is not the app's."""
-        m = await _json(request)
-        entry = self.graph.entry(m["page"], [self.graph.customer_writes(m["page"], m["psid"], m["text"])])
-        body, headers = self.graph.signed([entry], secret="not the secret")  # noqa: S106
-        answer = await self._http.post(self.graph.config.hook_url, content=body, headers=headers)
-        return JSONResponse({"webhook_status": answer.status_code})
+        webhook = await self.sandbox.messenger_forges(*await _one_or_more(request, MessengerMessage))
+        return _json({"webhook_status": webhook.status, "mids": webhook.mids})
+
+    async def messenger_verification(self, request: Request) -> Response:
+        wanted = msgspec.json.decode(await request.body() or b"{}", type=Verification)
+        status, is_verified = await self.sandbox.messenger_verifies(wanted.token)
+        return _json({"status": status, "is_verified": is_verified})
 
     async def mirakl_messages(self, request: Request) -> Response:
-        """A buyer (or the operator) writes in a thread; the marketplace tells nobody, it is polled."""
-        wanted = await _json(request)
-        messages = wanted if isinstance(wanted, list) else [wanted]
-        return JSONResponse([self.mirakl.customer_writes(**m) for m in messages])
+        return _json([self.sandbox.mirakl_writes(m) for m in await _one_or_more(request, MiraklMessage)])
 
-    async def sent(self, request: Request) -> Response:
-        return JSONResponse(list(self.state.sent.get(request.path_params["vendor"], ())))
+    async def messenger_sent(self, _request: Request) -> Response:
+        return _json(self.sandbox.sent("messenger"))
+
+    async def mirakl_sent(self, _request: Request) -> Response:
+        return _json(self.sandbox.sent("mirakl"))
 
     async def requests(self, _request: Request) -> Response:
-        return JSONResponse(list(self.state.requests))
+        return _json(self.sandbox.requests())
 
     async def webhooks(self, _request: Request) -> Response:
-        return JSONResponse(list(self.state.webhooks))
+        return _json(self.sandbox.webhooks())
 
     async def misbehave(self, request: Request) -> Response:
-        """POST {vendor, mode, times, target, retry_after, seconds, code, subcode}; DELETE ends all of it."""
+        """POST adds one; DELETE ends them all."""
         if request.method == "DELETE":
-            for wanted in self.state.misbehaviours.values():
-                wanted.clear()
-            return Response(status_code=204)
-        body = await _json(request)
-        self.state.misbehaviours[body.pop("vendor")].append(Misbehaviour(**body))
+            self.sandbox.behave()
+        else:
+            self.sandbox.misbehave(msgspec.json.decode(await request.body(), type=Misbehaviour))
+        return Response(status_code=204)
+
+    async def reset(self, _request: Request) -> Response:
+        self.sandbox.reset()
         return Response(status_code=204)
 
 
-async def _json(request: Request) -> Any:
-    return await request.json()
+def _understood(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await work(request)
+        except (msgspec.DecodeError, WrongCommand) as error:
+            return _json({"message": str(error)}, 400)
+
+    return endpoint
+
+
+async def _one_or_more(request: Request, kind: type[T]) -> list[T]:
+    body = await request.body()
+    if body.lstrip().startswith(b"["):
+        return msgspec.json.decode(body, type=list[kind])  # type: ignore[valid-type]
+    return [msgspec.json.decode(body, type=kind)]
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -1,6 +1,6 @@
 """Answers in Mirakl's threads, and asking what became of one.
 
-Source: Mirakl Marketplace Platform, seller OpenAPI: M12 (answer to a thread), M10 (one thread).
+Source: Mirakl Marketplace APIs, seller OpenAPI document: M12 (answer to a thread), M10 (one thread).
 """
 
 from datetime import timedelta
@@ -11,17 +11,24 @@ import msgspec
 
 from shared.accounts import Account, Inbox
 from shared.channels.contract import Part, Try
-from shared.channels.http import calling, error_of_status, instant, retry_after
-from shared.channels.mirakl.inbound import Context, get, plain
+from shared.channels.http import calling, instant
+from shared.channels.mirakl.inbound import (
+    BREAKS_THE_FORM,
+    Context,
+    address,
+    all_messages,
+    error_of,
+    headers,
+    plain,
+    thread_path,
+)
 from shared.channels.text import clean, read_json, split, text_hash
-from shared.errors import AccountBroken, BadPayload, OutcomeUnknown, Rejected, Throttled
+from shared.errors import BadPayload, OutcomeUnknown, Rejected
 from shared.events import SendReply
 
 SHORTEST, TEXT_LIMIT = 3, 50_000
-# The platform names no wait when it throttles.
-THROTTLED_FOR = timedelta(seconds=30)
 # Its clock and ours.
-SKEW = timedelta(seconds=30)
+SKEW = timedelta(minutes=5)
 
 
 def render(reply: SendReply) -> tuple[Part, ...]:
@@ -30,34 +37,38 @@ def render(reply: SendReply) -> tuple[Part, ...]:
         raise Rejected("attachments to a marketplace's thread are not supported yet", code="attachments_unsupported")
     text = clean(reply.text).strip()
     if len(text) < SHORTEST:
-        raise Rejected("the marketplace takes no text below three characters", code="text_too_short")
+        raise Rejected(f"the marketplace takes no text below {SHORTEST} characters", code="text_too_short")
+    payload = _payload(reply.reply_context)
+    pieces = split(text, TEXT_LIMIT)
+    return tuple(Part("text", {**payload, "body": piece}, payload["thread"], piece) for piece in pieces)
+
+
+def _payload(reply_context: bytes) -> dict[str, Any]:
+    """Thread and recipients, and when what is answered was written, by the platform's clock."""
     try:
-        context = msgspec.json.decode(reply.reply_context, type=Context)
+        context = msgspec.json.decode(reply_context, type=Context)
     except msgspec.DecodeError:
-        raise Rejected("the reply does not say which thread it answers", code="no_reply_context") from None
-    payload = {"thread": context.thread, "to": context.to}
-    return tuple(Part("text", {**payload, "body": piece}, context.thread, piece) for piece in split(text, TEXT_LIMIT))
+        context = Context("", [])
+    if not context.thread or not context.to:
+        raise Rejected("the reply does not say which thread it answers", code="no_reply_context")
+    after = {"after": context.at.isoformat()} if context.at else {}
+    return {"thread": context.thread, "to": context.to, **after}
 
 
 async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str:
     """The new message's id. There is no idempotency key: OutcomeUnknown is followed by `ask`."""
     payload = attempt.part.payload
-    message: dict[str, Any] = {"body": payload["body"], "to": payload["to"]}
+    message = {"body": payload["body"], "to": payload["to"]}
     with calling():
         response = await http.post(
-            f"{account.settings['url']}/api/inbox/threads/{payload['thread']}/message",
+            address(account, f"{thread_path(payload['thread'])}/message"),
             params={"shop_id": inbox.address},
-            # A file name makes it a part of its own with a content type, which the platform insists on.
-            files={"message_input": ("message_input.json", msgspec.json.encode(message), "application/json")},
-            headers={"Authorization": account.secret("api_key"), "Accept": "application/json"},
+            # A part that names its own content type and no file, as in the document's own example; else it is a 415.
+            files={"message_input": (None, msgspec.json.encode(message), "application/json")},
+            headers=headers(account),
         )
-    if response.status_code == 429:
-        wait = retry_after(response) or THROTTLED_FOR
-        raise Throttled("the marketplace answered 429", code="http_429", retry_after=wait)
-    if response.status_code == 403:
-        raise AccountBroken("the key may not answer for this shop", code="http_403")
     if response.status_code != 201:
-        raise error_of_status(response)
+        raise error_of(response, sent=True)
     try:
         message_id = read_json(response.content)["message_id"]
     except (BadPayload, KeyError, TypeError):
@@ -68,16 +79,28 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
 
 
 async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str | None:
-    """Our own message with the same text, newer than the first attempt; None where the thread has none."""
-    path = f"/api/inbox/threads/{attempt.part.payload['thread']}"
-    thread = await get(http, account, path, {"shop_id": inbox.address})
-    wanted = text_hash(attempt.part.payload["body"])
-    for message in thread.get("messages") or ():
-        try:
-            is_ours = message["from"]["type"] == "SHOP_USER"
-            at = instant(message["date_created"])
-            if is_ours and at >= attempt.started_at - SKEW and text_hash(plain(message["body"])) == wanted:
-                return str(message["id"])
-        except (KeyError, TypeError, ValueError):
-            continue
-    return None
+    """The id of our newest message with the same text; None where the thread has none since the first attempt.
+
+    Neither has it where ours is older than what it answers: an earlier answer in the same words proves nothing.
+    Raises what `all_messages` raises, and BadPayload where one of ours cannot be read.
+    """
+    payload = attempt.part.payload
+    messages = await all_messages(http, account, inbox, payload["thread"])
+    since = attempt.started_at - SKEW
+    if "after" in payload:
+        since = max(since, instant(payload["after"]))
+    try:
+        found = [(instant(m["date_created"]), str(m["id"])) for m in messages if _says(m, payload["body"])]
+    except BREAKS_THE_FORM:
+        # It might be this very message.
+        raise BadPayload("a message of ours breaks the documented form", code="broken_item") from None
+    return max((message for message in found if message[0] >= since), default=(None, None))[1]
+
+
+def _says(message: Any, body: str) -> bool:
+    """Whether the shop wrote it and it reads like this, as it was sent or as the platform shows it."""
+    if not isinstance(message, dict) or not isinstance(message.get("from"), dict):
+        return False
+    if message["from"].get("type") != "SHOP_USER":
+        return False
+    return text_hash(plain(message["body"])) in (text_hash(body), text_hash(plain(body)))
