@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -21,6 +22,8 @@ from shared.errors import Unavailable
 from shared.parts import Parts
 
 log = logging.getLogger(__name__)
+
+BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,8 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         spool.open()
         stack.callback(spool.close)
         await stack.enter_async_context(spool.draining(parts.bus))
-        await _open(database, parts.stopping)
         stack.push_async_callback(database.close)
-        await stack.enter_async_context(cache.following())
+        await _follow(stack, database, cache, parts.stopping)
         hooks = Hooks(
             channels,
             lambda: cache.current,
@@ -68,15 +70,19 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         yield Ingest(hooks, hooks, spool, lambda: [spool.trouble] if spool.trouble else [])
 
 
-async def _open(database: Database, stopping: asyncio.Event) -> None:
-    """Nothing can be served before the accounts were read once."""
-    while True:
+async def _follow(stack: AsyncExitStack, database: Database, cache: DirectoryCache, stopping: asyncio.Event) -> None:
+    """Nothing can be served before the accounts were read once. Raises Unavailable when told to stop meanwhile."""
+    for failures in count():
         try:
             await database.open()
+            await stack.enter_async_context(cache.following())
         except Unavailable as error:
+            await database.close()
             if stopping.is_set():
                 raise
             log.warning("waiting for the database: %s", error)
-            await asyncio.sleep(1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BACK_OFF[min(failures, len(BACK_OFF) - 1)]):
+                    await stopping.wait()
         else:
             return

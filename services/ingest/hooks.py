@@ -21,13 +21,22 @@ from shared.accounts import Account, Directory
 from shared.channels.contract import Answer, Channel, Hook, Received
 from shared.clock import utc_now
 from shared.errors import BadPayload, BadSignature, DragomanError, Unavailable
-from shared.events import Event, encode
+from shared.events import AccountHealth, Event, Record, encode
 
 log = logging.getLogger(__name__)
 
 # Left for the spool when the bus has used up its share of the vendor's patience.
 SPOOL_SHARE = 0.5
+# A vendor sends at once; whoever drips would hold one of the few places.
+BODY_WITHIN = 10.0
 RETRY_AFTER = (b"retry-after", b"5")
+OUR_FAULT = "This failed on our side; try again"
+TOO_MANY = "Too many requests at once; try again"
+# What a mistake of ours raises.
+UNEXPECTED = (
+    DragomanError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError,
+    AssertionError, msgspec.MsgspecError,
+)  # fmt: skip
 
 
 class _Refusal(Exception):
@@ -65,81 +74,84 @@ class Hooks:
         channel_name, token = _path(scope)
         channel = self._channels.get(channel_name)
         label = channel.name if channel else "none"
-        taken = 0
         self._now += 1
         try:
-            account = self._admit(scope, channel, token)
-            assert channel is not None
-            body, taken, started = await self._body(scope, receive, channel)
-            answer = await self._handle(scope, body, channel, account)
-            metrics.acked(label).observe(time.perf_counter() - started)
-            metrics.hooks(label, "taken").inc()
-            await _send(send, answer.status, answer.body, answer.media_type)
+            answer = await self._take(scope, receive, channel, token)
         except _Refusal as refusal:
             metrics.hooks(label, refusal.outcome).inc()
             await _send_problem(send, refusal)
         except _Gone:
             metrics.hooks(label, "torn").inc()
-        except (DragomanError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        except UNEXPECTED as error:
             # The vendor tries again, and nothing of the request is told to anybody.
             log.error("a webhook of %s failed: %s", label, type(error).__name__, exc_info=error)
             metrics.hooks(label, "failed").inc()
-            await _send_problem(send, _Refusal(500, "This failed on our side; try again", "failed"))
+            await _send_problem(send, _Refusal(500, OUR_FAULT, "failed"))
+        else:
+            metrics.hooks(label, "taken").inc()
+            await _send(send, answer.status, answer.body, answer.media_type)
         finally:
             self._now -= 1
-            self._bytes_now -= taken
 
-    def _admit(self, scope: Scope, channel: Channel | None, token: str) -> Account:
+    async def _take(self, scope: Scope, receive: Receive, channel: Channel | None, token: str) -> Answer:
+        """The channel's answer, once everything of the request is safe. Raises _Refusal and _Gone."""
+        channel, account = self._admit(scope, channel, token)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        reserved = self._reserve(scope["method"], headers, channel)
+        try:
+            body = await _body(receive, channel.body_limit)
+            started = time.perf_counter()
+            query = scope["query_string"]
+            hook = Hook(
+                method=scope["method"],
+                path=scope["path"],
+                query=parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else (),
+                headers=headers,
+                body=body,
+                received_at=utc_now(),
+            )
+            answer = await self._handle(hook, channel, account)
+            metrics.acked(channel.name).observe(time.perf_counter() - started)
+            return answer
+        finally:
+            self._bytes_now -= reserved
+
+    def _admit(self, scope: Scope, channel: Channel | None, token: str) -> tuple[Channel, Account]:
         if self._stopping.is_set():
             raise _Refusal(503, "Going down; try again", "stopping", [RETRY_AFTER])
-        if self._now > self._most or self._bytes_now > self._most_bytes:
-            raise _Refusal(503, "Too many requests at once; try again", "overloaded", [RETRY_AFTER])
+        if self._now > self._most:
+            raise _Refusal(503, TOO_MANY, "overloaded", [RETRY_AFTER])
         account = self._directory().by_hook_token.get(token)
         if channel is None or account is None or account.channel != channel.name:
             raise _Refusal(404, "There is no such webhook address", "unknown")
         if scope["method"] not in ("GET", "POST"):
             raise _Refusal(405, "Only GET and POST", "method", [(b"allow", b"GET, POST")])
-        return account
+        return channel, account
 
-    async def _body(self, scope: Scope, receive: Receive, channel: Channel) -> tuple[bytes, int, float]:
-        """The whole body, its size in the budget, and when its last byte came."""
-        announced = next((int(v) for k, v in scope["headers"] if k == b"content-length" and v.isdigit()), 0)
-        if announced > channel.body_limit:
-            raise _Refusal(413, f"At most {channel.body_limit} bytes", "too_large")
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                self._bytes_now -= size
-                raise _Gone
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            self._bytes_now += len(chunk)
-            if size > channel.body_limit:
-                self._bytes_now -= size
-                raise _Refusal(413, f"At most {channel.body_limit} bytes", "too_large")
-            chunks.append(chunk)
-            if not message.get("more_body"):
-                return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), size, time.perf_counter()
+    def _reserve(self, method: str, headers: Mapping[str, str], channel: Channel) -> int:
+        """Takes the body out of the budget before it is read; one of unknown length counts as the longest."""
+        announced = headers.get("content-length", "")
+        if announced.isdecimal():
+            length = int(announced)
+        else:
+            length = 0 if method == "GET" and "transfer-encoding" not in headers else channel.body_limit
+        if length > channel.body_limit:
+            raise _too_large(channel.body_limit)
+        if self._bytes_now + length > self._most_bytes:
+            raise _Refusal(503, TOO_MANY, "overloaded", [RETRY_AFTER])
+        self._bytes_now += length
+        return length
 
-    async def _handle(self, scope: Scope, body: bytes, channel: Channel, account: Account) -> Answer:
-        hook = Hook(
-            method=scope["method"],
-            path=scope["path"],
-            query=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
-            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-            body=body,
-            received_at=utc_now(),
-        )
+    async def _handle(self, hook: Hook, channel: Channel, account: Account) -> Answer:
         within = channel.answer_within.total_seconds() - SPOOL_SHARE
         received = await self._read(hook, channel, account, within)
         for item in received.items:
             metrics.items(channel.name, type(getattr(item, "data", item)).__name__).inc()
-        try:
-            await self._outlet.publish(seal(received.items, account, hook.received_at), within)
-        except Unavailable as error:
-            raise _Refusal(503, "It cannot be kept right now; try again", error.code, [RETRY_AFTER]) from error
+        records = seal(received.items, account, hook.received_at)
+        all_clear = self.rejections.authentic(account.id, hook.received_at)
+        if all_clear is not None:
+            records.append(encode(_alert(all_clear)))
+        await self._keep(records, within)
         return received.answer
 
     async def _read(self, hook: Hook, channel: Channel, account: Account, within: float) -> Received:
@@ -147,29 +159,70 @@ class Hooks:
         assert channel.receive is not None
         try:
             channel.verify(hook, account)
-            return channel.receive(hook, account)
         except BadSignature as error:
             await self._rejected(hook, account, error, within)
             raise _Refusal(401, "The request is not signed by this account's vendor", error.code) from None
+        try:
+            return channel.receive(hook, account)
         except BadPayload as error:
+            refusal = _Refusal(400, "The body does not have this channel's form", error.code)
             letter = dead(account, hook.body, error.code, str(error), hook.received_at)
-            with suppress(Unavailable):
-                # The vendor hears 400 in any case; what it sent is kept where it can be.
-                await self._outlet.publish([encode(letter)], within)
-            raise _Refusal(400, "The body does not have this channel's form", error.code) from None
+        except UNEXPECTED as error:
+            # Authentic, and our reader breaks on it: the vendor tries again, and a person sees it meanwhile.
+            log.error("the reader of %s failed: %s", channel.name, type(error).__name__, exc_info=error)
+            refusal = _Refusal(500, OUR_FAULT, "reader_failed")
+            text = f"the channel could not read it: {type(error).__name__}"
+            letter = dead(account, hook.body, "reader_failed", text, hook.received_at)
+        await self._keep([encode(letter)], within)
+        raise refusal
+
+    async def _keep(self, records: Sequence[Record], within: float) -> None:
+        try:
+            await self._outlet.publish(records, within)
+        except Unavailable as error:
+            raise _Refusal(503, "It cannot be kept right now; try again", error.code, [RETRY_AFTER]) from error
 
     async def _rejected(self, hook: Hook, account: Account, error: BadSignature, within: float) -> None:
         alert = self.rejections.note(account.id, hook, error.code)
         if alert is None:
             return
         log.warning("account %s: %s", account.id, alert.reason)
-        event = Event(data=alert, key=str(account.id), source=SOURCE, time=hook.received_at)
         with suppress(Unavailable):
-            await self._outlet.publish([encode(event)], within)
+            await self._outlet.publish([encode(_alert(alert))], within)
 
 
 class _Gone(Exception):
     """The sender went away before its body was complete: nothing of it counts."""
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises _Gone, and _Refusal where it is too large or too slow."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    break
+    except TimeoutError:
+        raise _Refusal(408, "The body did not come in time", "slow") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> _Refusal:
+    return _Refusal(413, f"At most {limit} bytes", "too_large")
+
+
+def _alert(health: AccountHealth) -> Event:
+    return Event(data=health, key=str(health.account_id), source=SOURCE, time=health.at)
 
 
 def _path(scope: Scope) -> tuple[str, str]:

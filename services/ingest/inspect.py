@@ -2,6 +2,7 @@
 
 import base64
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -16,7 +17,8 @@ from shared.ids import derived_id
 def inspect(channel: Channel, capture: dict[str, Any], secrets: dict[str, list[str]]) -> dict[str, Any]:
     """Items as they go on the bus, the answer, and what was wrong.
 
-    `capture` has method, path, query, headers, and body (text) or body_base64. Without secrets the signature is not
+    `capture` has method, path with its query, headers, and body (text as it came, or JSON) or body_base64. Parameters
+    may stand in `query` too. Without secrets the signature is not
     checked, and the result says so. Raises BadPayload for a capture that is not one.
     """
     hook = _hook(capture)
@@ -41,8 +43,8 @@ def inspect(channel: Channel, capture: dict[str, Any], secrets: dict[str, list[s
             result["wrong"].append(f"{item.code}: {item.error}")
             continue
         data = msgspec.to_builtins(item.data)
-        result["items"].append({"type": TYPE_NAMES[type(item.data)], "address": item.address, "lane": item.lane,
-                                "data": data})  # fmt: skip
+        kind = TYPE_NAMES[type(item.data)]
+        result["items"].append({"type": kind, "address": item.address, "lane": item.lane, "data": data})
     answer = received.answer
     result["answer"] = {
         "status": answer.status,
@@ -54,15 +56,22 @@ def inspect(channel: Channel, capture: dict[str, Any], secrets: dict[str, list[s
 
 def _hook(capture: dict[str, Any]) -> Hook:
     try:
-        body = capture.get("body", "")
-        raw = base64.b64decode(capture["body_base64"]) if "body_base64" in capture else str(body).encode()
+        path, _, query = str(capture.get("path", "/")).partition("?")
+        given = [(str(k), str(v)) for k, v in dict(capture.get("query", {})).items()]
         return Hook(
-            method=str(capture.get("method", "POST")),
-            path=str(capture.get("path", "/")),
-            query=[(str(k), str(v)) for k, v in dict(capture.get("query", {})).items()],
+            method=str(capture.get("method", "POST")).upper(),
+            path=path,
+            query=[*parse_qsl(query, keep_blank_values=True), *given],
             headers={str(k).lower(): str(v) for k, v in dict(capture.get("headers", {})).items()},
-            body=raw,
+            body=_body(capture),
             received_at=utc_now(),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise BadPayload(f"not a captured request: {type(error).__name__}", code="not_a_capture") from None
+
+
+def _body(capture: dict[str, Any]) -> bytes:
+    if "body_base64" in capture:
+        return base64.b64decode(capture["body_base64"], validate=True)
+    body = capture.get("body", "")
+    return body.encode() if isinstance(body, str) else msgspec.json.encode(body)

@@ -10,6 +10,8 @@ ACKED = Histogram(
     "dragoman_hook_seconds", "Seconds from a webhook's last byte to its answer.", ["channel"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )  # fmt: skip
+PUBLISHED = Histogram("dragoman_publish_seconds", "Seconds until the bus had a request's events safe.",
+                      buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5))  # fmt: skip
 SPOOLED = Counter("dragoman_spooled_total", "Events that went into the spool instead of the bus.")
 SPOOL_WAITING = Gauge("dragoman_spool_waiting", "Events in the spool.")
 POLLS = Counter("dragoman_polls_total", "Polls by how they ended.", ["channel", "outcome"])

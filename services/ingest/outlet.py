@@ -1,6 +1,7 @@
 """Where ingest's events go: the bus first, the spool when it does not answer in time, a refusal when neither can."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from services.ingest import metrics
@@ -8,6 +9,10 @@ from services.ingest.spool import Spool
 from shared.bus.contract import Bus
 from shared.errors import Unavailable
 from shared.events import Record
+
+# While the spool's own attempts fail nobody waits for the bus to the last moment: the few places for requests in
+# flight would all be taken by waiting.
+WHILE_STUCK = 0.5
 
 
 class Outlet:
@@ -25,12 +30,18 @@ class Outlet:
         if not records:
             return
         if self._spool.holds_any(records):
-            await self._spool.append(records)
+            await self._keep(records)
             return
+        started = time.perf_counter()
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(min(within, WHILE_STUCK) if self._spool.is_stuck else within):
                 await self._bus.publish(records)
         except (Unavailable, TimeoutError):
             # It may still arrive by the bus: then it comes twice, which has one effect.
-            metrics.SPOOLED.inc(len(records))
-            await self._spool.append(records)
+            await self._keep(records)
+        else:
+            metrics.PUBLISHED.observe(time.perf_counter() - started)
+
+    async def _keep(self, records: Sequence[Record]) -> None:
+        await self._spool.append(records)
+        metrics.SPOOLED.inc(len(records))

@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+import msgspec
+
 from shared.accounts import Account
 from shared.channels.contract import BadItem, Item
-from shared.events import DeadLetter, Event, Record, encode
+from shared.events import Data, DeadLetter, Event, ReceiptReceived, Record, encode
 from shared.ids import derived_id
 
 SOURCE = "ingest"
-# Below the million bytes that a broker takes.
+# What an event carries of its own item's bytes.
+RAW_LIMIT = 65_536
+# Below the million bytes that a broker takes: it would refuse more again and again, and everything behind would wait.
 RECORD_LIMIT = 900_000
 # Of what could not be read so much is kept; in Base64 it becomes a third more.
 DEAD_LIMIT = 256_000
+ADDRESS_LIMIT = 400
 
 
 def seal(items: Sequence[Item | BadItem], account: Account, received_at: datetime) -> list[Record]:
@@ -21,23 +26,27 @@ def seal(items: Sequence[Item | BadItem], account: Account, received_at: datetim
 
 
 def _record(item: Item | BadItem, account: Account, received_at: datetime) -> Record:
-    record = encode(_event(item, account, received_at))
-    if len(record.value) <= RECORD_LIMIT:
-        return record
-    # The brokers would refuse it again and again, and everything behind it would wait.
-    text = f"{len(record.value)} bytes are more than an event may have"
-    raw = item.raw if isinstance(item, BadItem) else item.data.raw if hasattr(item.data, "raw") else b""
-    return encode(dead(account, raw, "too_large", text, received_at, item.address))
-
-
-def _event(item: Item | BadItem, account: Account, received_at: datetime) -> Event:
     if isinstance(item, BadItem):
-        return dead(account, item.raw, item.code, item.error, received_at, item.address)
+        return encode(dead(account, item.raw, item.code, item.error, received_at, item.address))
+    try:
+        record = encode(_event(item, account, received_at))
+        # The key stands in the record twice; one that no bus could carry must not hold the neighbours back.
+        size = len(record.value) + 2 * len(record.key.encode())
+    except (ValueError, LookupError, TypeError) as error:
+        text = f"the channel made an event that cannot be written: {type(error).__name__}"
+        return encode(dead(account, _raw(item), "unwritable", text, received_at))
+    if size <= RECORD_LIMIT:
+        return record
+    text = f"{size} bytes are more than an event may have"
+    return encode(dead(account, _raw(item), "too_large", text, received_at, item.address))
+
+
+def _event(item: Item, account: Account, received_at: datetime) -> Event:
     inbox = account.inboxes.get(item.address)
     if inbox is None:
         return _homeless(item, account, received_at)
     return Event(
-        data=item.data,
+        data=_bounded(item),
         key=f"{inbox.id}:{item.lane}",
         source=SOURCE,
         time=received_at,
@@ -48,9 +57,19 @@ def _event(item: Item | BadItem, account: Account, received_at: datetime) -> Eve
     )
 
 
+def _raw(item: Item) -> bytes:
+    """Receipts have none."""
+    return b"" if isinstance(item.data, ReceiptReceived) else item.data.raw
+
+
+def _bounded(item: Item) -> Data:
+    raw = _raw(item)
+    return item.data if len(raw) <= RAW_LIMIT else msgspec.structs.replace(item.data, raw=raw[:RAW_LIMIT])
+
+
 def _homeless(item: Item, account: Account, received_at: datetime) -> Event:
     """A dead letter that a replay turns into the event, once somebody has configured its inbox."""
-    record = encode(Event(data=item.data, key=item.lane, source=SOURCE, time=received_at, subject=item.lane))
+    record = encode(Event(data=_bounded(item), key=item.lane, source=SOURCE, time=received_at, subject=item.lane))
     letter = DeadLetter(
         topic=record.topic,
         key=item.lane,
@@ -66,9 +85,11 @@ def _homeless(item: Item, account: Account, received_at: datetime) -> Event:
 def dead(
     account: Account, raw: bytes, code: str, error: str, received_at: datetime, address: str | None = None
 ) -> Event:
-    """A dead letter of something that never became an event."""
+    """A dead letter of something that never became an event; of very long ones the beginning, and their length."""
     inbox = account.inboxes.get(address or "")
-    headers = {"channel": account.channel, "account": str(account.id), "address": address or ""}
+    headers = {"channel": account.channel, "account": str(account.id), "address": (address or "")[:ADDRESS_LIMIT]}
+    if len(raw) > DEAD_LIMIT:
+        headers["length"] = str(len(raw))
     return Event(
         data=DeadLetter(topic="", key=str(account.id), value=raw[:DEAD_LIMIT], headers=headers, code=code, error=error),
         key=str(account.id),

@@ -16,6 +16,7 @@ from services.ingest.outlet import Outlet
 from services.ingest.spool import Spool
 from shared.accounts import Account, Directory, Inbox
 from shared.channels import messenger
+from shared.clock import utc_now
 from shared.errors import Unavailable
 from shared.events import DeadLetter, Record, decode
 from shared.ids import derived_id
@@ -36,11 +37,14 @@ class Bus:
         self.records: list[Record] = []
         self.away = False
         self.slow = 0.0
+        self.error: Exception | None = None
 
     async def publish(self, records: Sequence[Record]) -> None:
         await asyncio.sleep(self.slow)
         if self.away:
             raise Unavailable
+        if self.error is not None:
+            raise self.error
         self.records += records
 
 
@@ -52,20 +56,25 @@ class Front:
         self.spool = Spool(folder, limits.pop("spool_limit", 10_000_000))
         self.spool.open()
         self.stopping = asyncio.Event()
-        options = {"in_flight": 512, "bytes_in_flight": 10_000_000} | limits
+        self.directory = DIRECTORY
         self.hooks = Hooks(
-            (messenger.channel,),
-            lambda: DIRECTORY,
+            limits.pop("channels", (messenger.channel,)),
+            lambda: self.directory,
             Outlet(self.bus, self.spool),  # type: ignore[arg-type]
             stopping=self.stopping,
-            **options,
+            in_flight=limits.pop("in_flight", 512),
+            bytes_in_flight=limits.pop("bytes_in_flight", 10_000_000),
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.hooks), base_url="http://hooks")
 
     async def post(self, body: bytes, *, token: str = "token", secret: str = SECRET, **more: Any) -> httpx.Response:
-        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        headers = {"x-hub-signature-256": f"sha256={digest}"}
+        headers = signature(body, secret)
         return await self.http.post(f"/hooks/messenger/{token}", content=body, headers=headers, **more)
+
+
+def signature(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    """The header that the vendor signs with."""
+    return {"x-hub-signature-256": f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"}
 
 
 @pytest.fixture
@@ -202,7 +211,7 @@ async def test_a_burst_of_forged_requests_is_told_once_and_samples_keep_no_body(
         await front.post(body(item("m1", text="give me money")), secret="forged")
     alerts = [r for r in front.bus.records if r.topic == "alerts"]
     assert len(alerts) == 1
-    samples = front.hooks.rejections.samples[ACCOUNT]
+    samples = front.hooks.rejections.samples(ACCOUNT, utc_now())
     assert len(samples) == 20
     assert "money" not in repr(samples)
 

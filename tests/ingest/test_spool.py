@@ -1,10 +1,13 @@
 """The spool: what it acknowledged survives a crash, in order; what it did not may be torn."""
 
 import asyncio
+import resource
+import sys
 from pathlib import Path
 
 import pytest
 
+from services.ingest.outlet import Outlet
 from services.ingest.spool import Spool, adopt
 from shared.errors import InboxMisconfigured, Unavailable
 from shared.events import Record
@@ -82,12 +85,139 @@ async def test_it_drains_by_itself_when_the_bus_is_back(tmp_path: Path) -> None:
     async with spool.draining(bus):  # type: ignore[arg-type]
         await spool.append([record(1)])
         await asyncio.sleep(0.2)
-        assert "wait in the spool" in spool.trouble
+        assert spool.is_stuck
+        assert spool.trouble == "", "webhooks are welcome just then"
         bus.away = False
         async with asyncio.timeout(5):
             while spool.waiting:
                 await asyncio.sleep(0.02)
-        # The trouble is over when the round is.
         await asyncio.sleep(0.02)
-        assert spool.trouble == ""
+        assert not spool.is_stuck
+    spool.close()
+
+
+async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    """A process of its own is killed between the fsync and the drain."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", APPENDING, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        assert await process.stdout.readline() == b"on disk\n"
+    process.kill()
+    await process.wait()
+    bus = Bus()
+    assert await adopt(tmp_path, bus) == 20  # type: ignore[arg-type]
+    assert [r.value for r in bus.records] == [f"{n}".encode() for n in range(20)]
+
+
+APPENDING = """
+import asyncio, sys, time
+from pathlib import Path
+from services.ingest.spool import Spool
+from shared.events import Record
+
+async def main():
+    spool = Spool(Path(sys.argv[1]), 1_000_000)
+    spool.open()
+    for n in range(20):
+        await spool.append([Record("inbound", "k", {}, str(n).encode())])
+    print("on disk", flush=True)
+    time.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_disk_that_fills_up_hides_nothing_that_is_written_later(tmp_path: Path) -> None:
+    spool, bus = Spool(tmp_path, 10_000_000), Bus()
+    spool.open()
+    await spool.append([record(1)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(Unavailable):
+            await spool.append([Record("inbound", "k", {}, b"x" * 3_000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot write" in spool.trouble
+    await spool.append([record(2)])
+    assert spool.trouble == ""
+    spool.close()
+    assert await adopt(tmp_path, bus) == 2  # type: ignore[arg-type]
+    assert [r.value for r in bus.records] == [b"1", b"2"]
+
+
+async def test_a_damaged_frame_takes_no_other_with_it_and_its_file_is_kept(tmp_path: Path) -> None:
+    spool, bus = Spool(tmp_path, 1_000_000), Bus()
+    spool.open()
+    for n in range(3):
+        await spool.append([record(n)])
+    spool.close()
+    (segment,) = tmp_path.glob("*.spool")
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    assert await adopt(tmp_path, bus) == 2  # type: ignore[arg-type]
+    assert [r.value for r in bus.records] == [b"0", b"2"]
+    assert [path.suffix for path in tmp_path.glob("*1.*")] == [".damaged"]
+
+
+async def test_whatever_the_bus_raises_the_drain_tries_again(tmp_path: Path) -> None:
+    spool, bus = Spool(tmp_path, 1_000_000), Bus()
+    spool.open()
+    bus.error = RuntimeError("a mistake")
+    async with spool.draining(bus):  # type: ignore[arg-type]
+        await spool.append([record(1)])
+        await asyncio.sleep(0.05)
+        assert spool.is_stuck
+        bus.error = None
+        async with asyncio.timeout(5):
+            while spool.waiting:
+                await asyncio.sleep(0.02)
+    assert [r.value for r in bus.records] == [b"1"]
+    spool.close()
+
+
+async def test_what_an_earlier_run_left_keeps_a_process_from_being_ready(tmp_path: Path) -> None:
+    before = Spool(tmp_path, 1_000_000)
+    before.open()
+    await before.append([record(1)])
+    before.close()
+    spool, bus = Spool(tmp_path, 1_000_000), Bus()
+    spool.open()
+    assert "earlier run" in spool.trouble
+    await spool.drain(bus)  # type: ignore[arg-type]
+    assert spool.trouble == ""
+    spool.close()
+
+
+async def test_under_load_that_never_pauses_it_drains_all_the_same(tmp_path: Path) -> None:
+    spool, bus = Spool(tmp_path, 100_000_000), Bus()
+    spool.open()
+    outlet, over, count = Outlet(bus, spool), asyncio.Event(), 0  # type: ignore[arg-type]
+    bus.away = True
+
+    async def customer(key: int) -> None:
+        nonlocal count
+        while not over.is_set():
+            await outlet.publish([record(count, f"k{key}")], 1.0)
+            count += 1
+
+    async with spool.draining(bus):  # type: ignore[arg-type]
+        customers = [asyncio.create_task(customer(key)) for key in range(20)]
+        await asyncio.sleep(0.3)
+        bus.away = False
+        async with asyncio.timeout(10):
+            while spool.is_stuck or len(bus.records) < 500:
+                await asyncio.sleep(0.02)
+        over.set()
+        await asyncio.gather(*customers)
+        async with asyncio.timeout(10):
+            while spool.waiting:
+                await asyncio.sleep(0.02)
+    for key in range(20):
+        mine = [int(r.value) for r in bus.records if r.key == f"k{key}"]
+        assert mine == sorted(mine), "in the order of each key"
+    assert len(bus.records) >= count
     spool.close()
