@@ -17,7 +17,7 @@ from services.router.domain.conversation import (
     Reopened,
     Unrecognised,
 )
-from services.router.domain.plan import Configuration, choose_plan, choose_policy, reached, steps_for
+from services.router.domain.plan import Configuration, by_hand, choose_plan, choose_policy, reached, steps_for
 from services.router.store import conversations, customers, seen
 from services.router.store.configuration import ConfigurationCache
 from services.router.store.customers import Customer
@@ -292,13 +292,17 @@ def _queue(change: Change, before: Conversation, facts: Facts) -> None:
     enqueue(change, facts.configuration, because if not before.is_open else "the language is known now", facts.now)
 
 
-def enqueue(change: Change, configuration: Configuration, because: str, now: datetime) -> None:
+def enqueue(
+    change: Change, configuration: Configuration, because: str, now: datetime, *, pool_id: UUID | None = None
+) -> None:
     """Records that the conversation waits by the plan of its language; its age and its clock stay.
 
-    Raises InboxMisconfigured where no plan fits, not even one without a language.
+    With `pool_id` it waits in that pool alone, while that pool serves it: somebody gave it there by hand. Raises
+    InboxMisconfigured where no plan fits, not even one without a language.
     """
     c = change.after
-    plan = choose_plan(configuration, c.brand_id, c.language, c.channel)
+    picked = by_hand(configuration, pool_id, c.brand_id, c.channel)
+    plan = picked or choose_plan(configuration, c.brand_id, c.language, c.channel)
     if plan is None:
         raise InboxMisconfigured("no plan fits, not even one for every language", code="no_plan")
     steps = steps_for(configuration, plan, c.brand_id, c.channel)
@@ -316,4 +320,5 @@ def enqueue(change: Change, configuration: Configuration, because: str, now: dat
         pools=[configuration.pools[s.pool_id].handle for s in steps],
         reached=step,
         because=because,
+        by_hand=picked is not None,
     )

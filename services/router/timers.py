@@ -132,7 +132,7 @@ def _back(change: Change, configuration: Configuration, because: str) -> UUID:
     assert agent_id is not None
     if change.after.state == "offered":
         change.record(Lapsed(agent_id=agent_id), ACTOR)
-    enqueue(change, configuration, because, change.now)
+    enqueue(change, configuration, because, change.now, pool_id=change.after.plan_id)
     return agent_id
 
 

@@ -1,16 +1,16 @@
 """Every route of agent frontends."""
 
-from fastapi import FastAPI
-
-from services.router.api import admin, agents, conversations, customers, problems, queues
+from services.router.api import admin, agents, changes, conversations, customers, problems, queues, replies
 from services.router.api.context import Api
+from services.router.api.limits import BodyLimit
+from services.router.api.openapi import Documented
 
 __all__ = ["Api", "build"]
 
 
-def build(api: Api) -> FastAPI:
-    """The application; OpenAPI 3.1 at `/openapi.json`, a page to try it at `/docs`."""
-    app = FastAPI(
+def build(api: Api) -> Documented:
+    """The application; OpenAPI 3.1 at `/v1/openapi.json`, a page to try it at `/v1/docs`."""
+    app = Documented(
         title="Dragoman",
         version="1",
         summary="Customers' messages for the agents who speak their language",
@@ -20,6 +20,7 @@ def build(api: Api) -> FastAPI:
     )
     app.state.api = api
     problems.install(app)
-    for module in (agents, conversations, customers, queues, admin):
+    app.add_middleware(BodyLimit)
+    for module in (agents, conversations, changes, replies, customers, queues, admin):
         app.include_router(module.api)
     return app

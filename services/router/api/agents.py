@@ -3,19 +3,21 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Response
-from pydantic import BaseModel
+from pydantic import Field
 
 from services.router.api import documents as d
-from services.router.api.context import Context, Done, Who, read
+from services.router.api.auth import Actor, Who
+from services.router.api.context import Context
 from services.router.api.problems import responses
+from services.router.api.requests import Done, Form, answer
 from services.router.store import agents
 from shared.db.transaction import Transaction
 
 api = APIRouter(prefix="/v1", tags=["me"])
 
 
-class Status(BaseModel):
-    status: Literal["available", "away"]
+class Status(Form):
+    status: Literal["available", "away"] = Field(examples=["available"])
 
 
 @api.get("/me", response_model=d.Me, responses=responses(), operation_id="getMe")
@@ -40,11 +42,11 @@ async def get_presence(context: Context, who: Who) -> Response:
             return Done(d.PresenceDocument(status="away", until=None))
         return Done(d.PresenceDocument(status=found.status, until=found.until))
 
-    return await read(context, who, work)
+    return await answer(context, who, work)
 
 
-@api.put("/presence", response_model=d.PresenceDocument, responses=responses(), operation_id="setPresence")
-async def set_presence(context: Context, who: Who, body: Annotated[Status, Body()]) -> Response:
+@api.put("/presence", response_model=d.PresenceDocument, responses=responses(400, 409, 413), operation_id="setPresence")
+async def set_presence(context: Context, who: Actor, body: Annotated[Status, Body()]) -> Response:
     """Renews the lease of a minute; `available` gets new work."""
 
     async def work(tx: Transaction) -> Done:
@@ -52,4 +54,4 @@ async def set_presence(context: Context, who: Who, body: Annotated[Status, Body(
         tx.after_commit(context.dispatcher.hint)
         return Done(d.PresenceDocument(status=presence.status, until=presence.until))
 
-    return await read(context, who, work)
+    return await answer(context, who, work)

@@ -5,9 +5,11 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from services.router.api import documents as d
-from services.router.api.context import Context, Done, Who, read
+from services.router.api.auth import Who
+from services.router.api.context import Context
 from services.router.api.pages import Cursor, Limit, next_cursor, read_cursor
 from services.router.api.problems import not_found, responses
+from services.router.api.requests import Done, answer
 from services.router.store import screens
 from shared.db.transaction import Transaction
 
@@ -24,7 +26,7 @@ async def get_customer(customer_id: UUID, context: Context, who: Who) -> Respons
             raise not_found()
         return Done(d.CustomerDocument(**found))
 
-    return await read(context, who, work)
+    return await answer(context, who, work)
 
 
 @api.get(
@@ -43,4 +45,4 @@ async def get_timeline(
         items = [d.TimelineMessage(**row) for row in rows]
         return Done(d.TimelinePage(items=items, next=next_cursor(rows, limit, "occurred_at")))
 
-    return await read(context, who, work)
+    return await answer(context, who, work)

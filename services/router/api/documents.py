@@ -4,12 +4,63 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 ID = "01936f5a-7c00-7000-8000-000000000001"
+ANNA = "01936f5a-7c00-7000-8000-00000000000a"
+# FastAPI leaves out what is None in an example, so none is.
+NEXT = "WyIyMDI2LTExLTIzVDA5OjAwOjAwWiIsIjAxOTM2ZjVhLTdjMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJd"
+AT, DUE = "2026-11-23T09:00:00Z", "2026-11-23T10:00:00Z"
+
+MESSAGE: dict[str, Any] = {
+    "id": ID,
+    "conversation_id": ID,
+    "kind": "reply",
+    "author_kind": "agent",
+    "author_id": ANNA,
+    "text": "Ihr Paket ist unterwegs und kommt morgen an.",
+    "language": "de",
+    "attachments": [],
+    "occurred_at": AT,
+    "received_at": AT,
+    "state": "delivered",
+    "state_at": AT,
+    "reason": "",
+}
+TOLD: dict[str, Any] = MESSAGE | {"channel": "messenger", "inbox_id": ID}
+SUMMARY: dict[str, Any] = {
+    "id": ID,
+    "brand_id": ID,
+    "inbox_id": ID,
+    "customer_id": ID,
+    "customer_name": "Ina Kunde",
+    "channel": "messenger",
+    "state": "assigned",
+    "language": "de",
+    "agent_id": ANNA,
+    "agent_name": "Anna",
+    "subject": "",
+    "due_at": DUE,
+    "unanswered_since": AT,
+    "version": 7,
+}
+DEAD: dict[str, Any] = {
+    "id": ID,
+    "topic": "inbound",
+    "key": "inbox:lane",
+    "code": "unknown_inbox",
+    "error": "the inbox is not configured",
+}
+
+
+def shown(**example: Any) -> ConfigDict:
+    """The configuration of a document that shows this example of itself."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class Me(BaseModel):
+    model_config = shown(actor="anna", role="agent", agent_id=ANNA, brands=[ID], is_development=False)
+
     actor: str
     role: str
     agent_id: UUID | None
@@ -18,6 +69,8 @@ class Me(BaseModel):
 
 
 class PresenceDocument(BaseModel):
+    model_config = shown(status="available", until=DUE)
+
     status: str
     until: datetime | None = Field(description="The lease ends then unless it is renewed")
 
@@ -87,6 +140,18 @@ class ConversationSummary(BaseModel):
 
 
 class ConversationDocument(ConversationSummary):
+    model_config = shown(
+        **SUMMARY,
+        language_by="words",
+        thread="t_1001",
+        matter="order 4711",
+        messages=[MESSAGE],
+        clock={"target": "first_response", "started_at": AT, "due_at": DUE, "seconds_left": 3600, "is_missed": False},
+        may_write={"allowed": True, "reason": "response", "until": DUE, "sentence": "Free to write for a day."},
+        decision={"sentence": "Anna answers in German as a native speaker and was free.", "evidence": {}},
+        timeline=[TOLD],
+    )
+
     language_by: str
     thread: str | None
     matter: str | None
@@ -98,11 +163,15 @@ class ConversationDocument(ConversationSummary):
 
 
 class ConversationPage(BaseModel):
+    model_config = shown(items=[SUMMARY], next=NEXT)
+
     items: list[ConversationSummary]
     next: str | None
 
 
 class TimelinePage(BaseModel):
+    model_config = shown(items=[TOLD], next=NEXT)
+
     items: list[TimelineMessage]
     next: str | None
 
@@ -115,6 +184,15 @@ class Address(BaseModel):
 
 
 class CustomerDocument(BaseModel):
+    model_config = shown(
+        id=ID,
+        brand_id=ID,
+        name="Ina Kunde",
+        country="DE",
+        languages={"de": 3},
+        addresses=[{"kind": "messenger", "value": "24001", "name": "Ina Kunde", "verified_by": "channel"}],
+    )
+
     id: UUID
     brand_id: UUID
     name: str
@@ -132,6 +210,12 @@ class HistoryEntry(BaseModel):
 
 
 class HistoryDocument(BaseModel):
+    model_config = shown(
+        items=[
+            {"n": 7, "at": AT, "kind": "assigned", "actor": "anna", "data": {"agent_id": ANNA, "because": "accepted"}}
+        ]
+    )
+
     items: list[HistoryEntry]
 
 
@@ -145,11 +229,17 @@ class QueueDocument(BaseModel):
 
 
 class QueuesDocument(BaseModel):
+    model_config = shown(
+        items=[{"pool_id": ID, "name": "German", "language": "de", "waiting": 2, "oldest_at": AT, "first_due_at": DUE}]
+    )
+
     items: list[QueueDocument]
 
 
 class Changed(BaseModel):
     """What a change led to."""
+
+    model_config = shown(conversation_id=ID, state="assigned", version=8, agent_id=ANNA, message_id=ID)
 
     conversation_id: UUID
     state: str
@@ -173,11 +263,18 @@ class DeadSummary(BaseModel):
 
 
 class DeadPage(BaseModel):
+    model_config = shown(
+        items=[{**DEAD, "brand_id": ID, "count": 1, "size": 512, "first_at": AT, "last_at": AT, "replayed_at": AT}],
+        next=NEXT,
+    )
+
     items: list[DeadSummary]
     next: str | None
 
 
 class DeadDocument(BaseModel):
+    model_config = shown(**DEAD, headers={"ce_type": "dragoman.message.received.v1"}, value_base64="e30=")
+
     id: UUID
     topic: str
     key: str
@@ -188,5 +285,7 @@ class DeadDocument(BaseModel):
 
 
 class Replayed(BaseModel):
+    model_config = shown(id=ID, replayed=True)
+
     id: UUID
     replayed: bool

@@ -3,8 +3,10 @@
 from fastapi import APIRouter, Response
 
 from services.router.api import documents as d
-from services.router.api.context import Context, Done, Who, read
+from services.router.api.auth import Who
+from services.router.api.context import Context
 from services.router.api.problems import responses
+from services.router.api.requests import Done, answer
 from services.router.store import screens
 from shared.db.transaction import Transaction
 
@@ -28,4 +30,4 @@ async def list_queues(context: Context, who: Who) -> Response:
         ]
         return Done(d.QueuesDocument(items=items))
 
-    return await read(context, who, work)
+    return await answer(context, who, work)

@@ -91,7 +91,12 @@ class Configuration:
         return frozenset(pool.language for pool in self.pools.values() if pool.language)
 
     def plan(self, plan_id: UUID | None) -> Plan | None:
-        return next((plan for plan in self.plans if plan.id == plan_id), None)
+        """The plan of this id; a pool is a plan of its own, for what was given to that pool by hand."""
+        found = next((plan for plan in self.plans if plan.id == plan_id), None)
+        pool = self.pools.get(plan_id) if found is None and plan_id else None
+        if pool is None:
+            return found
+        return Plan(id=pool.id, handle=pool.handle, language=pool.language, steps=[Step(pool.id, 0.0)])
 
 
 def _matches(rule: UUID | str | None, value: UUID | str | None) -> bool:
@@ -112,6 +117,12 @@ def choose_plan(configuration: Configuration, brand_id: UUID, language: str | No
         and steps_for(configuration, plan, brand_id, channel)
     ]
     return max(fitting, key=_specificity, default=None)
+
+
+def by_hand(configuration: Configuration, pool_id: UUID | None, brand_id: UUID, channel: str) -> Plan | None:
+    """The plan of what somebody gave to this pool; None where it is no pool that serves this brand and channel."""
+    pool = configuration.pools.get(pool_id) if pool_id else None
+    return configuration.plan(pool.id) if pool and pool.serves(brand_id, channel) else None
 
 
 def _specificity(plan: Plan) -> tuple[bool, bool, bool, str]:

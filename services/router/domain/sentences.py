@@ -6,13 +6,26 @@ from uuid import UUID
 
 from services.router.domain.plan import Agent
 
+# English names of the languages that brands of ours serve; another one is named by its code.
+LANGUAGES: Mapping[str, str] = {
+    "ar": "Arabic", "bg": "Bulgarian", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "et": "Estonian", "fi": "Finnish", "fr": "French", "hr": "Croatian", "hu": "Hungarian",
+    "it": "Italian", "ja": "Japanese", "ko": "Korean", "lt": "Lithuanian", "lv": "Latvian", "nb": "Norwegian",
+    "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
+    "sk": "Slovak", "sl": "Slovenian", "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "zh": "Chinese",
+}  # fmt: skip
+
 
 def of_agent(data: Mapping[str, Any], agents: Mapping[UUID, Agent]) -> str:
-    """Why this agent: language and level, the step of the plan, who was passed over."""
+    """Why this agent: language and level, the step of the plan, who was passed over; or who took or gave it."""
+    name = _name(data.get("agent"), agents)
+    if data.get("how") == "claimed":
+        return f"{name} took it from the queue {data.get('pool')}."
+    if data.get("how") == "transferred":
+        return f"{data.get('by')} gave it to {name}{_reason(data.get('because'))}."
     language = data.get("language")
-    level = data.get("level")
-    speaks = f"answers {language} as a {level} speaker" if language else "is one of the generalists"
-    sentence = f"{_name(data.get('agent'), agents)} {speaks} and was free"
+    speaks = f"answers in {named(language)} as a {data.get('level')} speaker" if language else "answers in any language"
+    sentence = f"{name} {speaks} and was free"
     if data.get("same_agent"):
         sentence += ", and knows this customer"
     if data.get("step"):
@@ -25,9 +38,21 @@ def of_agent(data: Mapping[str, Any], agents: Mapping[UUID, Agent]) -> str:
 
 def of_waiting(data: Mapping[str, Any]) -> str:
     """Why it waits where it waits."""
-    language = data.get("language") or "an undetermined language"
-    asked = ", ".join((data.get("pools") or [])[: data.get("reached", 0) + 1])
-    return f"Waits for {asked} by the plan {data.get('plan')}, as it speaks {language} ({data.get('because')})."
+    pools = data.get("pools") or []
+    if data.get("by_hand"):
+        return f"Waits for {', '.join(pools)}, where somebody gave it{_reason(data.get('because'))}."
+    language = named(data["language"]) if data.get("language") else "a language that is not known yet"
+    asked = ", ".join(pools[: data.get("reached", 0) + 1])
+    return f"Waits for {asked} by the plan {data.get('plan')} for {language}{_reason(data.get('because'))}."
+
+
+def named(language: str) -> str:
+    """The language's English name, its code where we know none."""
+    return LANGUAGES.get(language, language)
+
+
+def _reason(because: str | None) -> str:
+    return f" ({because})" if because else ""
 
 
 def _name(id_: Any, agents: Mapping[UUID, Agent]) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,17 +46,18 @@ async def keep(tx: Transaction, letters: Sequence[tuple[UUID | None, DeadLetter]
     )
 
 
-async def newest(tx: Transaction, limit: int, before: UUID | None = None) -> list[dict[str, Any]]:
-    """Without the values: those may hold what customers wrote. `before` is the last id of the page before."""
+async def newest(tx: Transaction, limit: int, before: tuple[datetime, UUID] | None = None) -> list[dict[str, Any]]:
+    """Without the values: those may hold what customers wrote. `before` is the last row of the page before."""
     rows = await tx.fetch(
         """
         SELECT id, brand_id, topic, key, code, error, count, first_at, last_at, replayed_at, length(value) AS size
         FROM router.dead
-        WHERE $2::uuid IS NULL OR (last_at, id) < (SELECT last_at, id FROM router.dead WHERE id = $2)
+        WHERE $2::timestamptz IS NULL OR (last_at, id) < ($2, $3)
         ORDER BY last_at DESC, id DESC LIMIT $1
         """,
         limit,
-        before,
+        before[0] if before else None,
+        before[1] if before else None,
     )
     return [dict(row) for row in rows]
 

@@ -1,11 +1,14 @@
 """Reading for people's screens; row-level security shows each caller their brands."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from shared.db.transaction import Transaction
+
+# Where what has no deadline stands among what has one; drivers do not agree on what an infinite instant is.
+NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 async def conversation_list(
@@ -15,12 +18,12 @@ async def conversation_list(
     """The most urgent first, those without a deadline last; `after` is the last row of the page before."""
     rows = await tx.fetch(
         """
-        SELECT c.*, k.name AS customer_name, coalesce(c.due_at, 'infinity') AS sort FROM router.conversation AS c
+        SELECT c.*, k.name AS customer_name, coalesce(c.due_at, $7) AS sort FROM router.conversation AS c
         JOIN router.customer AS k ON k.id = c.customer_id
         WHERE ($1::text IS NULL OR c.state = $1) AND ($2::uuid IS NULL OR c.agent_id = $2)
           AND ($3::text IS NULL OR c.language = $3)
-          AND ($4::timestamptz IS NULL OR (coalesce(c.due_at, 'infinity'), c.id) > ($4, $5))
-        ORDER BY coalesce(c.due_at, 'infinity'), c.id LIMIT $6
+          AND ($4::timestamptz IS NULL OR (coalesce(c.due_at, $7), c.id) > ($4, $5))
+        ORDER BY coalesce(c.due_at, $7), c.id LIMIT $6
         """,
         state,
         agent_id,
@@ -28,8 +31,19 @@ async def conversation_list(
         after[0] if after else None,
         after[1] if after else None,
         limit,
+        NEVER,
     )
     return [dict(row) for row in rows]
+
+
+async def conversation(tx: Transaction, conversation_id: UUID) -> dict[str, Any] | None:
+    """Its columns and the customer's name."""
+    row = await tx.fetchrow(
+        "SELECT c.*, k.name AS customer_name FROM router.conversation AS c "
+        "JOIN router.customer AS k ON k.id = c.customer_id WHERE c.id = $1",
+        conversation_id,
+    )
+    return dict(row) if row else None
 
 
 MESSAGE = (
@@ -111,38 +125,29 @@ async def queues(tx: Transaction, pool_ids: Sequence[UUID]) -> dict[UUID, dict[s
     return {row["pool_id"]: dict(row) for row in rows}
 
 
-async def reply_conversation(tx: Transaction, reply_id: UUID) -> UUID | None:
-    """The conversation of a reply."""
-    found: UUID | None = await tx.fetchval(
-        "SELECT conversation_id FROM router.message WHERE id = $1 AND kind = 'reply'", reply_id
+async def reply(tx: Transaction, reply_id: UUID) -> dict[str, Any] | None:
+    """What decides who may stop or repeat a reply: its conversation, author and state."""
+    row = await tx.fetchrow(
+        "SELECT id, conversation_id, author_id, state FROM router.message WHERE id = $1 AND kind = 'reply'", reply_id
     )
-    return found
+    return dict(row) if row else None
+
+
+async def has_reply_on_its_way(tx: Transaction, conversation_id: UUID) -> bool:
+    return bool(
+        await tx.fetchval(
+            "SELECT EXISTS (SELECT FROM router.message WHERE conversation_id = $1 AND kind = 'reply' "
+            "AND state = 'queued')",
+            conversation_id,
+        )
+    )
 
 
 async def api_key(tx: Transaction, digest: bytes) -> dict[str, Any] | None:
+    """The key; without its agent where that one is gone."""
     row = await tx.fetchrow(
-        "SELECT id, name, role, agent_id, brands, expires_at FROM config.api_key WHERE digest = $1", digest
+        "SELECT k.id, k.name, k.role, a.id AS agent_id, k.brands, k.expires_at FROM config.api_key AS k "
+        "LEFT JOIN config.agent AS a ON a.id = k.agent_id WHERE k.digest = $1",
+        digest,
     )
     return dict(row) if row else None
-
-
-async def begin_request(tx: Transaction, actor: str, key: str, request: bytes) -> dict[str, Any] | None:
-    """Makes the key this request's; what it was answered before, where it was. Waits for one that is in flight."""
-    fresh = await tx.fetchval(
-        "INSERT INTO router.idempotency (actor, key, request, status, headers, body, at) "
-        "VALUES ($1, $2, $3, 0, '{}', '', $4) ON CONFLICT (actor, key) DO NOTHING RETURNING 1",
-        actor, key, request, tx.now,
-    )  # fmt: skip
-    if fresh:
-        return None
-    row = await tx.fetchrow(
-        "SELECT request, status, headers, body FROM router.idempotency WHERE actor = $1 AND key = $2", actor, key
-    )
-    return dict(row) if row else None
-
-
-async def end_request(tx: Transaction, actor: str, key: str, status: int, headers: dict[str, str], body: bytes) -> None:
-    await tx.execute(
-        "UPDATE router.idempotency SET status = $3, headers = $4, body = $5 WHERE actor = $1 AND key = $2",
-        actor, key, status, headers, body,
-    )  # fmt: skip

@@ -1,5 +1,6 @@
 """The API over a world, without a socket."""
 
+import hashlib
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,12 +9,14 @@ from fastapi import FastAPI
 
 from services.router.api import Api, build
 from services.router.dispatch import Dispatcher
+from shared.ids import new_id
 from shared.settings import Settings
-from tests.router.world import World
+from tests.router.test_dispatch import round_
+from tests.router.world import World, id_of
 
 
 class Client:
-    """Requests of agents by their handles."""
+    """Requests of agents by their handles, and of keys by their names."""
 
     def __init__(self, app: FastAPI, world: World) -> None:
         self.app, self.world = app, world
@@ -22,28 +25,48 @@ class Client:
         )
         self._n = 0
 
+    @property
+    def parts(self) -> Api:
+        api: Api = self.app.state.api
+        return api
+
+    @staticmethod
+    def bearer(agent: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {agent if agent.startswith('key-') else f'dev-{agent}'}"}
+
+    async def key(self, name: str, role: str, *brands: str, agent: str | None = None) -> str:
+        """A key that may be named wherever an agent may."""
+        await self.world.fetch(
+            "INSERT INTO config.api_key (id, name, digest, role, brands, agent_id) VALUES ($1, $2, $3, $4, $5, $6)",
+            new_id(), name, hashlib.sha256(f"key-{name}-{role}".encode()).digest(), role,
+            [id_of(brand) for brand in brands], id_of(agent) if agent else None,
+        )  # fmt: skip
+        return f"key-{name}-{role}"
+
     async def get(self, path: str, agent: str = "anna") -> httpx.Response:
-        return await self.http.get(path, headers={"Authorization": f"Bearer dev-{agent}"})
+        return await self.http.get(path, headers=self.bearer(agent))
 
     async def post(
         self, path: str, agent: str = "anna", body: object = None, *, etag: str | None = "*", key: str | None = None
     ) -> httpx.Response:
         self._n += 1
-        headers = {"Authorization": f"Bearer dev-{agent}", "Idempotency-Key": key or f"k{self._n}"}
+        headers = self.bearer(agent) | {"Idempotency-Key": key or f"k{self._n}"}
         if etag is not None:
             headers["If-Match"] = etag
         return await self.http.post(path, json=body, headers=headers)
 
     async def offered(self, *agents: str) -> str:
         """The path of a conversation that was just offered to one of the agents."""
-        from tests.router.test_dispatch import round_
-
         await self.world.there(*agents)
-        await self.world.receive(self.world.message())
+        path = await self.received()
         assert await round_(self.world) == 1
-        return (
-            f"/v1/conversations/{await self.world.value('SELECT id FROM router.conversation ORDER BY id DESC LIMIT 1')}"
-        )
+        return path
+
+    async def received(self, **message: str) -> str:
+        """The path of the conversation of a message that nobody has got yet."""
+        await self.world.receive(self.world.message(**message))  # type: ignore[arg-type]
+        newest = "SELECT id FROM router.conversation ORDER BY id DESC LIMIT 1"
+        return f"/v1/conversations/{await self.world.value(newest)}"
 
     async def held(self, agent: str = "anna") -> str:
         path = await self.offered(agent)

@@ -1,21 +1,19 @@
 """What agents' frontends can do, and what they cannot."""
 
 import asyncio
-import hashlib
 
-import pytest
-
-from shared.channels.contract import Permission
+from services.router.check import check
+from services.router.timers import lapse_offers
 from shared.ids import new_id
 from tests.router.api.conftest import Client
-from tests.router.test_dispatch import round_
+from tests.router.test_dispatch import round_, sweep
 from tests.router.world import World, id_of
 
 
 async def test_an_offer_is_accepted_answered_and_resolved(api: Client, w: World) -> None:
     path = await api.offered("anna")
     shown = await api.get(path)
-    assert shown.json()["decision"]["sentence"] == "Anna answers de as a native speaker and was free."
+    assert shown.json()["decision"]["sentence"] == "Anna answers in German as a native speaker and was free."
     accepted = await api.post(f"{path}/accept", etag=shown.headers["etag"])
     assert accepted.json()["state"] == "assigned"
     replied = await api.post(f"{path}/reply", body={"text": "Morgen!", "resolve": True}, etag=accepted.headers["etag"])
@@ -82,25 +80,6 @@ async def test_a_failed_request_may_be_repeated_with_its_key(api: Client) -> Non
     assert (await api.post(f"{path}/reply", body={"text": "hi"}, key="r")).status_code == 202
 
 
-async def test_a_closed_window_is_said_and_nothing_is_sent(
-    api: Client, w: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = await api.held()
-    closed = Permission(allowed=False, reason="window_closed", sentence="Wait until they write.")
-    chat = api.app.state.api.channels["chat"]
-    monkeypatch.setitem(api.app.state.api.channels, "chat", _with(chat, lambda *_: closed))
-    assert (await api.get(path)).json()["may_write"]["allowed"] is False
-    refused = await api.post(f"{path}/reply", body={"text": "Hallo?"})
-    assert (refused.status_code, refused.json()["code"]) == (409, "window_closed")
-    assert await w.value("SELECT count(*) FROM bus.outbox WHERE topic = 'outbound'") == 0
-
-
-def _with(channel: object, may_write: object) -> object:
-    from dataclasses import replace
-
-    return replace(channel, may_write=may_write)  # type: ignore[type-var]
-
-
 async def test_a_wrong_language_goes_to_the_right_queue_with_its_age_and_clock(api: Client, w: World) -> None:
     path = await api.held()
     before = (await api.get(path)).json()
@@ -117,21 +96,6 @@ async def test_only_the_holder_or_a_supervisor_changes_what_is_held(api: Client)
     path = await api.held()
     assert (await api.post(f"{path}/resolve", "bernd", {})).status_code == 403
     assert (await api.post(f"{path}/transfer", "sam", {"reason": "shift ends"})).json()["state"] == "waiting"
-
-
-async def test_a_foreign_id_answers_exactly_like_an_unknown_one(api: Client, w: World) -> None:
-    await w.receive(w.message(inbox="other-chat"))
-    foreign = f"/v1/conversations/{await w.value('SELECT id FROM router.conversation')}"
-    unknown = f"/v1/conversations/{new_id()}"
-    for suffix in ("", "/history"):
-        answers = [await api.get(path + suffix, "bernd") for path in (foreign, unknown)]
-        assert answers[0].status_code == answers[1].status_code == 404
-        assert answers[0].content == answers[1].content
-    for action, body in (("accept", None), ("reply", {"text": "x"}), ("notes", {"text": "x"}), ("resolve", {})):
-        answers = [await api.post(f"{path}/{action}", "bernd", body) for path in (foreign, unknown)]
-        assert answers[0].content == answers[1].content
-        assert {a.status_code for a in answers} == {404}
-    assert (await api.get("/v1/conversations", "bernd")).json()["items"] == []
 
 
 async def test_the_whole_timeline_of_a_customer_crosses_inboxes_but_not_brands(api: Client, w: World) -> None:
@@ -156,25 +120,6 @@ async def test_pages_neither_skip_nor_repeat(api: Client, w: World) -> None:
     assert (tampered.status_code, tampered.json()["code"]) == (400, "bad_cursor")
 
 
-async def test_tokens(api: Client, w: World) -> None:
-    assert (await api.http.get("/v1/me")).status_code == 401
-    assert (await api.get("/v1/me", "nobody")).status_code == 401
-    assert (await api.get("/v1/me")).json()["is_development"] is True
-    await w.fetch(
-        "INSERT INTO config.api_key (id, name, digest, role, brands, expires_at) VALUES ($1, 'k', $2, 'admin', $3, $4)",
-        new_id(), hashlib.sha256(b"a-long-enough-key").digest(), [id_of("shop")], w.clock.at.replace(hour=12),
-    )  # fmt: skip
-    headers = {"Authorization": "Bearer a-long-enough-key"}
-    assert (await api.http.get("/v1/me", headers=headers)).json()["actor"] == "key:k"
-    w.clock.forward(hours=4)
-    assert (await api.http.get("/v1/me", headers=headers)).status_code == 401
-
-
-async def test_development_tokens_are_only_for_the_embedded_default(api: Client) -> None:
-    api.app.state.api.settings.development_tokens = False
-    assert (await api.get("/v1/me")).status_code == 401
-
-
 async def test_presence_is_a_lease(api: Client, w: World) -> None:
     headers = {"Authorization": "Bearer dev-anna"}
     assert (await api.http.put("/v1/presence", json={"status": "available"}, headers=headers)).status_code == 200
@@ -190,18 +135,146 @@ async def test_queues_show_what_waits_in_my_pools(api: Client, w: World) -> None
     assert len((await api.get("/v1/queues", "sam")).json()["items"]) == 3
 
 
-async def test_bad_requests_name_the_field_and_never_the_value(api: Client) -> None:
+async def test_an_offer_that_lapsed_cannot_be_accepted(api: Client, w: World) -> None:
+    path = await api.offered("anna")
+    w.clock.forward(seconds=46)
+    assert await sweep(w, lapse_offers) == 1
+    late = await api.post(f"{path}/accept")
+    assert (late.status_code, late.json()["code"]) == (409, "wrong_state")
+    assert (await api.get(path)).json()["decision"]["sentence"] == (
+        "Waits for de by the plan plan-de for German (the offer lapsed)."
+    )
+
+
+async def test_a_retry_while_the_first_is_in_flight_waits_for_its_answer(api: Client, w: World) -> None:
     path = await api.held()
-    for body in ({"text": ""}, {"text": "x" * 60_000}, {"word": "secret-word"}, None):
-        answer = await api.post(f"{path}/reply", body=body)
-        assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
-        assert "secret-word" not in answer.text
-    assert (await api.post(f"{path}/reply", body={"text": "a\x00b"})).status_code == 422
+    async with w.router.transaction() as tx:
+        await tx.fetch("SELECT FROM router.conversation FOR UPDATE")
+        both = [asyncio.create_task(api.post(f"{path}/reply", body={"text": "Hi!"}, key="one")) for _ in range(2)]
+        done, _ = await asyncio.wait(both, timeout=0.3)
+        assert not done, "the first waits for the conversation, the second for the first"
+    answers = await asyncio.gather(*both)
+    assert [a.status_code for a in answers] == [202, 202]
+    assert answers[0].content == answers[1].content
+    assert sorted(a.headers.get("idempotency-replayed", "") for a in answers) == ["", "true"]
+    assert await w.value("SELECT count(*) FROM bus.outbox WHERE topic = 'outbound'") == 1
 
 
-async def test_a_dead_letter_is_for_admins(api: Client, w: World) -> None:
-    assert (await api.get("/v1/dead", "sam")).status_code == 403
-    await w.fetch("UPDATE config.agent SET role = 'admin' WHERE handle = 'sam'")
+async def test_keys_of_the_same_name_do_not_get_each_others_answers(api: Client, w: World) -> None:
+    path = await api.received()
+    keys = [await api.key("crm", role, "shop") for role in ("admin", "supervisor")]
+    answers = [await api.post(f"{path}/notes", key, {"text": "seen"}, key="same") for key in keys]
+    assert [a.status_code for a in answers] == [201, 201]
+    assert await w.value("SELECT count(*) FROM router.message WHERE kind = 'note'") == 2
+
+
+async def test_a_transfer_to_a_pool_waits_there_alone_and_comes_back_there(api: Client, w: World) -> None:
+    path = await api.held()
+    before = (await api.get(path)).json()
+    body = {"pool_id": str(id_of("pool-all")), "reason": "warranty"}
+    assert (await api.post(f"{path}/transfer", body=body)).json()["state"] == "waiting"
+    assert [row["pool_id"] for row in await w.fetch("SELECT pool_id FROM router.queue")] == [id_of("pool-all")]
+    shown = (await api.get(path)).json()
+    assert shown["decision"]["sentence"] == "Waits for all, where somebody gave it (warranty)."
+    assert shown["due_at"] == before["due_at"]
+    assert await round_(w) == 0, "anna is there, but not in that pool"
+    await w.there("gina")
+    assert await round_(w) == 1
+    assert (await api.post(f"{path}/decline", "gina", {"reason": "lunch"})).status_code == 200
+    assert [row["pool_id"] for row in await w.fetch("SELECT pool_id FROM router.queue")] == [id_of("pool-all")]
+    assert await check(w.router) == (1, [])
+
+
+async def test_a_transfer_to_a_colleague_says_who_gave_it(api: Client, w: World) -> None:
+    path = await api.held()
+    body = {"agent_id": str(id_of("bernd")), "reason": "knows about warranties"}
+    assert (await api.post(f"{path}/transfer", body=body)).json()["code"] == "not_there"
+    await w.there("bernd")
+    assert (await api.post(f"{path}/transfer", body=body)).json()["agent_id"] == str(id_of("bernd"))
+    sentence = (await api.get(path)).json()["decision"]["sentence"]
+    assert sentence == "Anna gave it to Bernd (knows about warranties)."
+    assert (await api.post(f"{path}/transfer", "bernd", body)).json()["code"] == "already_theirs"
+    other = {"agent_id": str(id_of("olaf"))}
+    assert (await api.post(f"{path}/transfer", "bernd", other)).json()["code"] == "no_such_agent"
+    nowhere = {"pool_id": str(new_id())}
+    assert (await api.post(f"{path}/transfer", "bernd", nowhere)).json()["code"] == "no_such_pool"
+    assert (await api.post(f"{path}/transfer", "bernd", body | nowhere)).status_code == 422
+    assert (await api.post(f"{path}/transfer", "bernd", {"agent": "sam"})).status_code == 422, "no such field"
+
+
+async def test_transfers_at_once_never_go_above_capacity(api: Client, w: World) -> None:
+    await w.there("bernd", "claire", "gina")
+    await w.receive(*(w.message(sender=f"s{n}") for n in range(4)))
+    ids = [row["id"] for row in await w.fetch("SELECT id FROM router.conversation")]
+    body = {"agent_id": str(id_of("bernd"))}
+    answers = await asyncio.gather(*(api.post(f"/v1/conversations/{id_}/transfer", "sam", body) for id_ in ids))
+    assert sorted(a.status_code for a in answers) == [200, 200, 409, 409]
+
+
+async def test_who_claimed_says_so(api: Client, w: World) -> None:
+    await w.there("anna")
+    path = await api.received()
+    assert (await api.post(f"{path}/claim")).json()["state"] == "assigned"
+    assert (await api.get(path)).json()["decision"]["sentence"] == "Anna took it from the queue de."
+    elsewhere = await api.received(text="Où est ma commande ?", sender="b")
+    assert (await api.post(f"{elsewhere}/claim")).json()["code"] == "not_your_queue"
+
+
+async def test_a_language_that_no_plan_serves_is_a_conflict_and_changes_nothing(api: Client, w: World) -> None:
+    path = await api.held()
+    await w.fetch("DELETE FROM config.plan WHERE handle = 'plan-any'")
     await w.fetch("UPDATE config.revision SET n = n + 1")
-    assert (await api.get("/v1/dead", "sam")).json() == {"items": [], "next": None}
-    assert (await api.get(f"/v1/dead/{new_id()}", "sam")).status_code == 404
+    refused = await api.post(f"{path}/language", body={"language": "zu"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_plan")
+    assert (await api.get(path)).json()["language"] == "de"
+
+
+async def test_resolving_stops_the_clock_where_no_reply_is_on_its_way(api: Client, w: World) -> None:
+    path = await api.held()
+    assert (await api.get(path)).json()["clock"]["seconds_left"] == 3600
+    assert (await api.post(f"{path}/resolve", body={"reason": "only thanks"})).json()["state"] == "resolved"
+    assert await w.value("SELECT state FROM router.clock") == "stopped"
+    shown = (await api.get(path)).json()
+    assert (shown["clock"], shown["due_at"]) == (None, None)
+    assert (await api.post(f"{path}/resolve", body={})).status_code == 409
+
+
+async def test_history_tells_every_change_in_order(api: Client, w: World) -> None:
+    path = await api.held()
+    await api.post(f"{path}/notes", body={"text": "careful"})
+    items = (await api.get(f"{path}/history")).json()["items"]
+    assert [item["n"] for item in items] == list(range(1, len(items) + 1))
+    assert [(item["kind"], item["actor"]) for item in items[-3:]] == [
+        ("offered", "router"), ("assigned", "anna"), ("note_added", "anna"),
+    ]  # fmt: skip
+
+
+async def test_the_timeline_pages_over_inboxes_and_merged_customers(api: Client, w: World) -> None:
+    await w.receive(*(w.message(f"Frage {n} zur Bestellung", sender=f"s{n % 2}") for n in range(5)))
+    first, second = [row["id"] for row in await w.fetch("SELECT id FROM router.customer ORDER BY id")]
+    await w.fetch("UPDATE router.customer SET survivor_id = $1 WHERE id = $2", first, second)
+    texts, cursor = [], ""
+    while True:
+        page = (await api.get(f"/v1/customers/{second}/timeline?limit=2{cursor}")).json()
+        texts += [item["text"] for item in page["items"]]
+        if not page["next"]:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert sorted(texts) == [f"Frage {n} zur Bestellung" for n in range(5)]
+
+
+async def test_pages_go_on_where_nothing_is_due(api: Client, w: World) -> None:
+    await w.receive(*(w.message(sender=f"s{n}") for n in range(3)))
+    await w.fetch("UPDATE router.conversation SET due_at = NULL")
+    page = (await api.get("/v1/conversations?limit=2", "sam")).json()
+    rest = (await api.get(f"/v1/conversations?limit=2&cursor={page['next']}", "sam")).json()
+    assert (len(page["items"]), len(rest["items"]), rest["next"]) == (2, 1, None)
+
+
+async def test_the_list_is_filtered(api: Client, w: World) -> None:
+    path = await api.held()
+    await w.receive(w.message("Où est ma commande ?", sender="b"))
+    for query, expected in (("agent=me", 1), ("state=waiting", 1), ("language=fr", 1), ("language=it", 0), ("", 2)):
+        assert len((await api.get(f"/v1/conversations?{query}")).json()["items"]) == expected, query
+    assert path.endswith((await api.get("/v1/conversations?agent=me")).json()["items"][0]["id"])
+    assert (await api.get("/v1/conversations?state=&agent=me")).status_code == 422
