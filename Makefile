@@ -13,7 +13,8 @@ setup: .venv/.complete  ## the environment from requirements.lock
 run: setup              ## the whole product in one process on embedded parts
 	@exec $(BIN)/dragoman run
 test: setup             ## every test but the faults; what this machine lacks is skipped, with a line how to get it
-	$(BIN)/python -m pytest -rs -m 'not faults'
+	$(BIN)/python -m pytest -rs -m 'not faults and not alone' -n 3
+	$(BIN)/python -m pytest -rs -m alone
 faults: setup           ## processes and the broker are killed under load; broken builds must be found out
 	$(BIN)/python -m pytest -rs -m faults
 faults-long: setup      ## the same, each kill twenty times

@@ -18,9 +18,11 @@ from services.responder import app as responder
 from services.router import app as router
 from services.router import configuration
 from services.sandbox import app as sandbox
+from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
 from shared.bus.inprocess import InProcessBus
 from shared.channels.registry import CHANNELS
+from shared.db.directory import HOOK_TOKEN
 from shared.db.embedded import server
 from shared.db.migrate import migrate
 from shared.db.transaction import Database
@@ -74,6 +76,23 @@ def stand_ins(wanted: configuration.Wanted, url: str) -> SandboxConfig:
     )
 
 
+def connections(wanted: configuration.Wanted, url: str) -> dict[str, list[Connection]]:
+    """The accounts of a configuration by channel, as their vendors know them."""
+    found: dict[str, list[Connection]] = {}
+    for handle, account in wanted.accounts.items():
+        secrets = {name: [s.get_secret_value() for s in several] for name, several in account.secrets.items()}
+        tokens = secrets.get(HOOK_TOKEN, ())
+        connection = Connection(
+            name=handle,
+            settings=account.settings,
+            secrets=secrets,
+            inboxes={i.address: i.settings for i in wanted.inboxes.values() if i.account == handle},
+            hook_url=f"{url}/hooks/{account.channel}/{tokens[0]}" if tokens else "",
+        )
+        found.setdefault(account.channel, []).append(connection)
+    return found
+
+
 async def configure(parts: Parts, wanted: configuration.Wanted) -> list[str]:
     """Applies a configuration; the differences."""
     database = Database(parts.database_url, role="dragoman_router", clock=parts.clock, size=1)
@@ -93,7 +112,8 @@ async def together(parts: Parts, url: str) -> AsyncIterator[Together]:
         sends = await stack.enter_async_context(responder.serve(parts))
         routes = await stack.enter_async_context(router.serve(parts))
         takes = await stack.enter_async_context(ingest.serve(parts))
-        stands_in = await stack.enter_async_context(sandbox.serve(stand_ins(sample(f"{url}/sandbox"), url)))
+        wanted = sample(f"{url}/sandbox")
+        stands_in = await stack.enter_async_context(sandbox.serve(stand_ins(wanted, url), connections(wanted, url)))
 
         def troubles() -> Sequence[str]:
             stopping = ["going down"] if parts.stopping.is_set() else []
@@ -177,6 +197,7 @@ async def run(settings: Settings, say: Say) -> None:
         vault = Vault(keys or [key_file(settings.data_dir / "secret.key")])
         alone = settings.model_copy(
             update={
+                "public_url": settings.public_url or url,
                 "development_tokens": settings.development_tokens or settings.database_url is None,
                 "poll_every": min(settings.poll_every, 5.0),
             }

@@ -34,13 +34,20 @@ class Address(Data, frozen=True, kw_only=True):
 
 
 class Attachment(Data, frozen=True, kw_only=True):
-    """A file that the vendor holds; `url` is the vendor's and may expire."""
+    """A file. Held by the vendor it has a `url` (which may expire) or an `external_id`, held by us a `sha256`.
+
+    `size` in bytes, `media_type` as the vendor declares it or, with `sha256`, as its bytes say; `error` tells why it
+    cannot be had.
+    """
 
     kind: str
     url: str = ""
     name: str = ""
     size: int | None = None
     external_id: str = ""
+    media_type: str = ""
+    sha256: str = ""
+    error: str = ""
 
 
 # inbound: ingest -> router
@@ -63,6 +70,12 @@ class MessageReceived(Data, frozen=True, kw_only=True):
     subject: str = ""
     reply_context: bytes = b""
     raw: bytes = b""
+    # Further addresses of the sender that the vendor vouches for in the same request.
+    also: list[Address] = []
+    # SHA-256 of the whole item in the object store, where it is too large for `raw`.
+    raw_ref: str = ""
+    # Written by a machine (out of office, a notice): shown, but it starts no clock and opens nothing again.
+    automatic: bool = False
 
 
 class Unrecognised(Data, frozen=True, kw_only=True):
@@ -75,6 +88,76 @@ class Unrecognised(Data, frozen=True, kw_only=True):
     sender: Address | None = None
     thread: str | None = None
     raw: bytes = b""
+
+
+class CallbackRequested(Data, frozen=True, kw_only=True):
+    """Somebody wants to be called back. `preferred_at` is an instant, `zone` the customer's IANA zone."""
+
+    channel: str
+    keys: list[str]
+    sender: Address
+    occurred_at: datetime
+    language: str | None = None
+    preferred_at: datetime | None = None
+    zone: str = ""
+    text: str = ""
+    matter: str | None = None
+    raw: bytes = b""
+
+
+class IdentityChanged(Data, frozen=True, kw_only=True):
+    """The vendor says that a person's address is another one from now on."""
+
+    channel: str
+    keys: list[str]
+    sender: Address
+    before: Address
+    occurred_at: datetime
+    raw: bytes = b""
+
+
+class OptOutChanged(Data, frozen=True, kw_only=True):
+    """A person does not want messages from this inbox any more, or wants them again."""
+
+    channel: str
+    keys: list[str]
+    sender: Address
+    opted_out: bool
+    occurred_at: datetime
+    raw: bytes = b""
+
+
+class MediaStored(Data, frozen=True, kw_only=True):
+    """The file of a message's attachment at `position` is in the object store; `media_type` is what its bytes say."""
+
+    message_id: UUID
+    conversation_id: UUID
+    position: int
+    sha256: str
+    size: int
+    media_type: str
+    name: str = ""
+
+
+class MediaFailed(Data, frozen=True, kw_only=True):
+    """It cannot be had: `reason` is our word (`too_large`, `gone`, `private_address`, ...)."""
+
+    message_id: UUID
+    conversation_id: UUID
+    position: int
+    reason: str
+
+
+# media: router -> ingest
+
+
+class FetchMedia(Data, frozen=True, kw_only=True):
+    """Fetch a message's attachment from its vendor into the object store."""
+
+    message_id: UUID
+    conversation_id: UUID
+    position: int
+    attachment: Attachment
 
 
 # receipts: ingest -> responder
@@ -109,6 +192,25 @@ class EchoReceived(Data, frozen=True, kw_only=True):
     raw: bytes = b""
 
 
+class CallProgressed(Data, frozen=True, kw_only=True):
+    """A call that we placed moved on. `reference` is our call's id, `leg` whose phone, `sequence` the vendor's order.
+
+    `state` is the vendor's word; `answered_by` as its answering-machine detection says, `seconds` talked.
+    """
+
+    channel: str
+    keys: list[str]
+    reference: str
+    external_id: str
+    leg: Literal["agent", "customer"]
+    state: str
+    at: datetime
+    sequence: int | None = None
+    answered_by: str = ""
+    seconds: int | None = None
+    code: str = ""
+
+
 # outbound: router -> responder
 
 
@@ -125,6 +227,22 @@ class SendReply(Data, frozen=True, kw_only=True):
     language: str | None = None
     attachments: list[Attachment] = []
     author_kind: AuthorKind = "agent"
+    expires_at: datetime
+
+
+class PlaceCall(Data, frozen=True, kw_only=True):
+    """Call the agent, tell them who waits (`whisper`, in the agent's `language`), then bridge the customer."""
+
+    call_id: UUID
+    conversation_id: UUID
+    inbox_id: UUID
+    agent_id: UUID
+    number: int
+    channel: str
+    agent_phone: str
+    customer_phone: str
+    whisper: str
+    language: str
     expires_at: datetime
 
 
@@ -194,6 +312,17 @@ class ReplyMadeElsewhere(Data, frozen=True, kw_only=True):
     occurred_at: datetime
     text: str = ""
     attachments: list[Attachment] = []
+
+
+class CallEnded(Data, frozen=True, kw_only=True):
+    """How a call ended, once: `seconds` talked, `code` the vendor's."""
+
+    call_id: UUID
+    conversation_id: UUID
+    outcome: Literal["talked", "customer_absent", "machine", "busy", "agent_absent", "failed", "withdrawn"]
+    at: datetime
+    seconds: int = 0
+    code: str = ""
 
 
 # routing: router -> everybody
@@ -293,9 +422,17 @@ class DeadLetter(Data, frozen=True, kw_only=True):
 TOPICS: Mapping[type[Data], Topic] = {
     MessageReceived: Topic.INBOUND,
     Unrecognised: Topic.INBOUND,
+    CallbackRequested: Topic.INBOUND,
+    IdentityChanged: Topic.INBOUND,
+    OptOutChanged: Topic.INBOUND,
+    MediaStored: Topic.INBOUND,
+    MediaFailed: Topic.INBOUND,
+    FetchMedia: Topic.MEDIA,
     ReceiptReceived: Topic.RECEIPTS,
     EchoReceived: Topic.RECEIPTS,
+    CallProgressed: Topic.RECEIPTS,
     SendReply: Topic.OUTBOUND,
+    PlaceCall: Topic.OUTBOUND,
     WithdrawReply: Topic.OUTBOUND,
     ReplayDelivery: Topic.OUTBOUND,
     ReplyAccepted: Topic.RESULTS,
@@ -303,6 +440,7 @@ TOPICS: Mapping[type[Data], Topic] = {
     ReplyRefused: Topic.RESULTS,
     ReplyUnknown: Topic.RESULTS,
     ReplyMadeElsewhere: Topic.RESULTS,
+    CallEnded: Topic.RESULTS,
     ConversationQueued: Topic.ROUTING,
     ConversationOffered: Topic.ROUTING,
     ConversationAssigned: Topic.ROUTING,

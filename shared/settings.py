@@ -15,6 +15,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".dragoman"), description="Embedded database, spool and keys of `dragoman run`.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, description="Port to listen on.")
+    public_url: str = Field(
+        "", description="Address by which vendors reach us, without a path; http://HOST:PORT unless it is given."
+    )
     database_url: str | None = Field(None, description="A PostgreSQL server; without it an embedded one is started.")
     kafka_bootstrap: str | None = Field(
         None, description="Addresses of Kafka brokers, comma separated; without them the bus is this process."
@@ -38,4 +41,13 @@ class Settings(BaseSettings):
     poll_every: float = Field(300.0, description="Seconds between polls of an account that calls nobody.")
     plain_httpx: bool = Field(False, description="Use httpx's own transport towards vendors instead of aiohttp's.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines on stderr.")
+    media_dir: Path | None = Field(None, description="Folder of customers' files; DATA_DIR/media unless it is given.")
+    media_url: str | None = Field(
+        None, description="An S3 bucket for them instead, s3://BUCKET/PREFIX; its keys come from the AWS_ variables."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+
+    @property
+    def address(self) -> str:
+        """How the world reaches this process: scheme, host and port."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")

@@ -13,6 +13,7 @@ class Topic(StrEnum):
     ROUTING = "routing"
     ALERTS = "alerts"
     DEAD = "dead"
+    MEDIA = "media"
 
 
 # For everybody who wants to know: no consumer of ours has to have read them.

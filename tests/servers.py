@@ -45,7 +45,8 @@ class Postgres:
     async def database(self) -> AsyncIterator[str]:
         """The address of a fresh, migrated database; real commits, full isolation."""
         name = f"test_{uuid4().hex[:12]}"
-        await self._administer(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        # Copying the template's files takes a quarter of the time of logging its pages.
+        await self._administer(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         try:
             yield self.url_of(name)
         finally:

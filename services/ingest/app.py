@@ -57,6 +57,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
             stopping=parts.stopping,
             in_flight=settings.hooks_in_flight,
             bytes_in_flight=settings.hooks_bytes_in_flight,
+            public_url=settings.address,
         )
         polling = Polling(
             database,

@@ -59,6 +59,7 @@ class Hooks:
         stopping: asyncio.Event,
         in_flight: int,
         bytes_in_flight: int,
+        public_url: str = "",
     ) -> None:
         self._channels: Mapping[str, Channel] = {c.name: c for c in channels if c.receive is not None}
         self._directory = directory
@@ -66,6 +67,7 @@ class Hooks:
         self._stopping = stopping
         self._most = in_flight
         self._most_bytes = bytes_in_flight
+        self._public_url = public_url
         self._now = 0
         self._bytes_now = 0
         self.rejections = Rejections()
@@ -105,6 +107,7 @@ class Hooks:
             hook = Hook(
                 method=scope["method"],
                 path=scope["path"],
+                url=_url(self._public_url, scope),
                 query=parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else (),
                 headers=headers,
                 body=body,
@@ -193,6 +196,12 @@ class Hooks:
 
 class _Gone(Exception):
     """The sender went away before its body was complete: nothing of it counts."""
+
+
+def _url(public_url: str, scope: Scope) -> str:
+    """The address as the vendor called it; what a proxy made of it on the way is not asked for."""
+    path, query = scope.get("raw_path") or scope["path"].encode(), scope["query_string"]
+    return f"{public_url}{path.decode('latin-1')}{'?' + query.decode('latin-1') if query else ''}"
 
 
 async def _body(receive: Receive, limit: int) -> bytes:

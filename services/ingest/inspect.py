@@ -61,6 +61,7 @@ def _hook(capture: dict[str, Any]) -> Hook:
         return Hook(
             method=str(capture.get("method", "POST")).upper(),
             path=path,
+            url=str(capture.get("url", "")),
             query=[*parse_qsl(query, keep_blank_values=True), *given],
             headers={str(k).lower(): str(v) for k, v in dict(capture.get("headers", {})).items()},
             body=_body(capture),

@@ -6,10 +6,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
-
-import httpx
 
 from services.ingest import metrics, store
 from services.ingest.outlet import Outlet
@@ -17,7 +15,6 @@ from services.ingest.seal import SOURCE, seal
 from shared.accounts import Account, Directory, Inbox
 from shared.background import background
 from shared.channels.contract import Channel, Page
-from shared.channels.http import client
 from shared.clock import utc_now
 from shared.db import lease as leases
 from shared.db.transaction import Database
@@ -119,15 +116,16 @@ class Polling:
 
     async def _follow(self, account_id: UUID, pause: float) -> None:
         await asyncio.sleep(pause)
-        async with client(plain_httpx=self._plain_httpx) as http:
+        account = self._directory().accounts[account_id]
+        async with self._channels[account.channel].connect(plain_httpx=self._plain_httpx) as vendor:
             while True:
-                account = self._directory().accounts.get(account_id)
+                current = self._directory().accounts.get(account_id)
                 pause = self._every * random.uniform(0.9, 1.1)  # noqa: S311
-                if account is not None:
-                    pause = max(pause, await self._turn(http, account))
+                if current is not None:
+                    pause = max(pause, await self._turn(vendor, current))
                 await asyncio.sleep(pause)
 
-    async def _turn(self, http: httpx.AsyncClient, account: Account) -> float:
+    async def _turn(self, vendor: Any, account: Account) -> float:
         """One poll of the account's inboxes; how long to wait at least before the next."""
         outcome, pause = "done", 0.0
         try:
@@ -135,7 +133,7 @@ class Polling:
             if lease is None:
                 return 0.0
             self._leases[account.id] = lease
-            await self._all(http, account, lease)
+            await self._all(vendor, account, lease)
             await self._works(account)
         except (AccountBroken, InboxMisconfigured) as error:
             await self._is_broken(account, str(error))
@@ -149,12 +147,12 @@ class Polling:
         metrics.POLLS.labels(account.channel, outcome).inc()
         return pause
 
-    async def _all(self, http: httpx.AsyncClient, account: Account, lease: leases.Lease) -> None:
+    async def _all(self, vendor: Any, account: Account, lease: leases.Lease) -> None:
         """Polls every inbox. What is wrong with one alone holds the others not back; it is raised at the end."""
         failed: DragomanError | None = None
         for inbox in account.inboxes.values():
             try:
-                await self.poll(http, account, inbox, lease)
+                await self.poll(vendor, account, inbox, lease)
             except (BadPayload, Rejected) as error:
                 failed = error
         if failed is not None:
@@ -167,7 +165,7 @@ class Polling:
         # The exponent is bounded too, or the figure would grow without an end.
         return min(BACK_OFF * 2.0 ** min(failures - 1, 20), LONGEST_BACK_OFF)
 
-    async def poll(self, http: httpx.AsyncClient, account: Account, inbox: Inbox, lease: leases.Lease) -> None:
+    async def poll(self, vendor: Any, account: Account, inbox: Inbox, lease: leases.Lease) -> None:
         """Every page: published first, and the cursor moved once it is safe. Raises Fenced, Unavailable, …"""
         poll = self._channels[account.channel].poll
         assert poll is not None
@@ -176,7 +174,7 @@ class Polling:
         # A page at a time, for a shop's whole past may take long.
         try:
             async with asyncio.timeout(PAGE_WITHIN) as limit:
-                async for page in poll(http, account, inbox, cursor):
+                async for page in poll(vendor, account, inbox, cursor):
                     await self._take(account, inbox, page, lease)
                     limit.reschedule(asyncio.get_running_loop().time() + PAGE_WITHIN)
         except TimeoutError:

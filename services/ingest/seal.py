@@ -7,7 +7,7 @@ import msgspec
 
 from shared.accounts import Account
 from shared.channels.contract import BadItem, Item
-from shared.events import Data, DeadLetter, Event, ReceiptReceived, Record, encode
+from shared.events import CallProgressed, Data, DeadLetter, Event, ReceiptReceived, Record, encode
 from shared.ids import derived_id
 
 SOURCE = "ingest"
@@ -58,8 +58,8 @@ def _event(item: Item, account: Account, received_at: datetime) -> Event:
 
 
 def _raw(item: Item) -> bytes:
-    """Receipts have none."""
-    return b"" if isinstance(item.data, ReceiptReceived) else item.data.raw
+    """Receipts and calls have none."""
+    return b"" if isinstance(item.data, ReceiptReceived | CallProgressed) else item.data.raw
 
 
 def _bounded(item: Item) -> Data:

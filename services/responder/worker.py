@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import httpx
 import msgspec
 
 from services.responder import circuit, receipts, store
@@ -20,7 +19,6 @@ from services.responder.telling import SOURCE, tell
 from shared.accounts import Account, Directory, Inbox
 from shared.bus import outbox
 from shared.channels.contract import Channel, Part, Try
-from shared.channels.http import client
 from shared.db.transaction import Database, Transaction
 from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Unavailable
 from shared.events import AccountHealth, Event, SendReply, encode
@@ -59,7 +57,9 @@ class Worker:
         self._holder = f"responder-{new_id()}"
         self._woken = asyncio.Event()
         self._accounts: dict[UUID, circuit.Account] = {}
-        self._clients: dict[UUID, httpx.AsyncClient] = {}
+        self._clients: dict[UUID, Any] = {}
+        self._opened = AsyncExitStack()
+        self._opening = asyncio.Lock()
         self._calls: set[asyncio.Task[None]] = set()
         self._next_sweep = 0.0
         self.trouble = ""
@@ -72,7 +72,7 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Leaving stops claiming, gives calls in hand three seconds, and leaves the rest to their leases."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._close_clients)
+            await stack.enter_async_context(self._opened)
             task = asyncio.create_task(self._run(), name="worker")
             try:
                 yield
@@ -85,10 +85,6 @@ class Worker:
                     for call in late:
                         call.cancel()
                     await asyncio.gather(*late, return_exceptions=True)
-
-    async def _close_clients(self) -> None:
-        for http in self._clients.values():
-            await http.aclose()
 
     async def _run(self) -> None:
         while True:
@@ -156,7 +152,7 @@ class Worker:
                 return Outcome(state="refused", reason=permission.reason), None
             attempt = Try(part=part.part, reference=str(part.id), started_at=part.started_at)
             async with asyncio.timeout(CALL_WITHIN):
-                external_id = await channel.send(self._client(account), attempt, account, inbox)
+                external_id = await channel.send(await self._client(channel, account), attempt, account, inbox)
         except DragomanError as error:
             return verdict(error, part.attempts, now, jitter), error
         except TimeoutError:
@@ -172,11 +168,13 @@ class Worker:
         async with self._database.transaction() as tx:
             return tx.now
 
-    def _client(self, account: Account) -> httpx.AsyncClient:
-        found = self._clients.get(account.id)
-        if found is None:
-            found = self._clients[account.id] = client(plain_httpx=self._plain_httpx)
-        return found
+    async def _client(self, channel: Channel, account: Account) -> Any:
+        """What the account's calls go through; opened once, for several may ask at the same time."""
+        async with self._opening:
+            if account.id not in self._clients:
+                connection = channel.connect(plain_httpx=self._plain_httpx)
+                self._clients[account.id] = await self._opened.enter_async_context(connection)
+        return self._clients[account.id]
 
     async def _write(self, part: Claimed, outcome: Outcome, health: str | None) -> None:
         """Keeps trying while the database is away: what the vendor did is known only here, until the lease is over."""
@@ -272,7 +270,7 @@ class Worker:
             account = self._directory().account_of(row["inbox_id"])
             inbox: Inbox = self._directory().inboxes[row["inbox_id"]]
             async with asyncio.timeout(CALL_WITHIN):
-                found = await channel.ask(self._client(account), attempt, account, inbox)
+                found = await channel.ask(await self._client(channel, account), attempt, account, inbox)
         except (DragomanError, TimeoutError, *STUMBLES) as error:
             log.warning("part %s could not be asked about: %s", row["id"], type(error).__name__)
             return

@@ -1,8 +1,8 @@
 """The stand-ins in the hand of whoever drives them: a test in the same process, or `/control` over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.sandbox.commands import MessengerMessage, MiraklMessage, Misbehaviour, Vendor, WrongCommand
 from services.sandbox.graph import Graph, Item, last_status
 from services.sandbox.mirakl import Mirakl
+from services.sandbox.registry import STAND_INS
+from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State
 
 # How long who asks waits for a webhook's end; its further attempts go on.
@@ -29,11 +31,17 @@ class Webhook:
 class Sandbox:
     """The stand-ins and what they may be asked to do; itself the ASGI app of them all."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, connections: Mapping[str, Sequence[Connection]] | None = None) -> None:
         self.config = config
         self.state = State()
         self.graph = Graph(config, self.state)
         self.mirakl = Mirakl(config, self.state)
+        known = connections or {}
+        self.stand_ins = [
+            build([connection for name in channels for connection in known.get(name, ())], self.state)
+            for channels, build in STAND_INS.items()
+            if any(known.get(name) for name in channels)
+        ]
         self.app: ASGIApp
         self._http: httpx.AsyncClient | None = None
 
@@ -48,7 +56,10 @@ class Sandbox:
             self._http = http
             task = asyncio.create_task(self.graph.webhooks(http), name="sandbox webhooks")
             try:
-                yield
+                async with AsyncExitStack() as stack:
+                    for stand_in in self.stand_ins:
+                        await stack.enter_async_context(stand_in.running(http))
+                    yield
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -109,6 +120,8 @@ class Sandbox:
     def reset(self) -> None:
         """Forgets everything: customers, threads, records, misbehaviour."""
         self.graph.forget()
+        for stand_in in self.stand_ins:
+            stand_in.forget()
         self.state.clear()
 
     def _items(self, messages: Sequence[MessengerMessage]) -> list[tuple[str, Item]]:

@@ -4,23 +4,51 @@
 a channel's folder names the vendor: what differs is a field or a function of `Channel`.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-import httpx
-
 from shared.accounts import Account, Inbox
-from shared.events import AuthorKind, EchoReceived, MessageReceived, ReceiptReceived, SendReply, Unrecognised
+from shared.channels.http import client
+from shared.events import (
+    Attachment,
+    AuthorKind,
+    CallbackRequested,
+    CallProgressed,
+    EchoReceived,
+    IdentityChanged,
+    MessageReceived,
+    OptOutChanged,
+    ReceiptReceived,
+    SendReply,
+    Unrecognised,
+)
+
+Fact = (
+    MessageReceived
+    | Unrecognised
+    | CallbackRequested
+    | IdentityChanged
+    | OptOutChanged
+    | ReceiptReceived
+    | EchoReceived
+    | CallProgressed
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """One request of a vendor. Header names are lower case; `query` keeps repeated names in order."""
+    """One request of a vendor. Header names are lower case; `query` keeps repeated names in order.
+
+    `url` is the address as the vendor called it, byte for byte: our public address, the raw path and the raw query.
+    """
 
     method: str
     path: str
+    url: str = ""
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -32,12 +60,25 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """Bytes that came with an item; they are in the object store before its event is published."""
+
+    content: bytes = field(repr=False)
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> "File":
+        return cls(content, hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One fact for the bus. `address` is the inbox as the vendor names it, `lane` keeps one peer's items in order."""
 
     address: str
     lane: str
-    data: MessageReceived | Unrecognised | ReceiptReceived | EchoReceived
+    data: Fact
+    files: Sequence[File] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +126,18 @@ class Part:
     text: str = ""
 
 
+class Files(Protocol):
+    """How a reply's stored attachments reach a vendor."""
+
+    def link(self, attachment: Attachment) -> str:
+        """A signed address that works for a short while, for vendors that fetch. Raises Rejected where none exists."""
+        ...
+
+    async def read(self, attachment: Attachment) -> bytes:
+        """The bytes, for vendors that take uploads. Raises Unavailable and Rejected."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
     """One attempt at a part. `reference` is ours, the same for every attempt; `started_at` is that of the first."""
@@ -92,6 +145,19 @@ class Try:
     part: Part
     reference: str
     started_at: datetime
+    files: Files | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where an attachment's bytes can be had. `hosts` limits the first request; None: any public host.
+
+    The headers go to that host alone, never along with a redirect elsewhere.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hosts: frozenset[str] | None = None
 
 
 class Draft(Protocol):
@@ -123,10 +189,13 @@ class Channel:
     """A channel's table of contents.
 
     `verify(hook, account)` raises BadSignature; `receive(hook, account)` raises BadPayload where the whole body is
-    unreadable. `poll(http, account, inbox, cursor)` yields pages, the last one with the new cursor.
+    unreadable. `connect(plain_httpx=...)` opens what one account's calls go through, an HTTP client unless the wire is
+    another; `poll`, `send`, `ask` and `locate` get it as their first argument.
+    `poll(client, account, inbox, cursor)` yields pages, the last one with the new cursor.
     `render(reply)` raises Rejected for what cannot be expressed to the vendor.
-    `send(http, attempt, account, inbox)` makes one call and returns the vendor's id, or raises one of `shared.errors`.
-    `ask(http, attempt, account, inbox)` tells what became of an attempt: the vendor's id, or None where it never came.
+    `send(client, attempt, account, inbox)` makes one call: the vendor's id, or one of `shared.errors` is raised.
+    `ask(client, attempt, account, inbox)` tells what became of an attempt: the vendor's id, None where it never came.
+    `locate(client, attachment, account, inbox)` says where the bytes of an inbound attachment are.
     """
 
     name: str
@@ -136,10 +205,13 @@ class Channel:
     live: bool
     verify: Callable[[Hook, Account], None] | None = None
     receive: Callable[[Hook, Account], Received] | None = None
-    poll: Callable[[httpx.AsyncClient, Account, Inbox, str], AsyncIterator[Page]] | None = None
+    # What is opened is the channel's own affair, so its type is too.
+    connect: Callable[..., AbstractAsyncContextManager[Any]] = client
+    poll: Callable[[Any, Account, Inbox, str], AsyncIterator[Page]] | None = None
     render: Callable[[SendReply], tuple[Part, ...]]
-    send: Callable[[httpx.AsyncClient, Try, Account, Inbox], Awaitable[str]]
-    ask: Callable[[httpx.AsyncClient, Try, Account, Inbox], Awaitable[str | None]] | None = None
+    send: Callable[[Any, Try, Account, Inbox], Awaitable[str]]
+    ask: Callable[[Any, Try, Account, Inbox], Awaitable[str | None]] | None = None
+    locate: Callable[[Any, Attachment, Account, Inbox], Awaitable[Source]] | None = None
     may_write: Callable[[Draft, Inbox, datetime], Permission] = always_allowed
     text_limit: int
     body_limit: int = 1_000_000

@@ -36,12 +36,13 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 
 WRITES = {
-    "dragoman_ingest": {"ingest.poll_cursor", "bus.outbox", "bus.lease", "bus.consumer_offset"},
+    "dragoman_ingest": {"ingest.poll_cursor", "ingest.media_job", "bus.outbox", "bus.lease", "bus.consumer_offset"},
     "dragoman_router": {
-        "router.message", "router.queue", "config.inbox", "bus.outbox", "bus.lease", "bus.consumer_offset",
+        "router.message", "router.queue", "router.callback", "config.inbox", "bus.outbox", "bus.lease",
+        "bus.consumer_offset",
     },
-    "dragoman_api": {"router.message", "router.queue"},
-    "dragoman_responder": {"responder.part", "bus.outbox", "bus.lease", "bus.consumer_offset"},
+    "dragoman_api": {"router.message", "router.queue", "router.callback"},
+    "dragoman_responder": {"responder.part", "responder.call", "bus.outbox", "bus.lease", "bus.consumer_offset"},
 }  # fmt: skip
 
 

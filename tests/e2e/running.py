@@ -59,8 +59,9 @@ async def running(
     """Configured with the sample, until left."""
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    defaults = {"data_dir": folder, "public_url": url, "development_tokens": True, "poll_every": 0.3}
     parts = Parts(
-        settings=Settings(**{"data_dir": folder, "development_tokens": True, "poll_every": 0.3, **settings}),  # type: ignore[arg-type]
+        settings=Settings(**(defaults | settings)),
         database_url=database_url,
         bus=bus or a_bus(1),
         vault=Vault([Fernet.generate_key().decode()]),

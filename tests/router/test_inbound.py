@@ -140,6 +140,7 @@ async def test_an_unrecognised_item_is_shown_but_opens_nothing(w: World) -> None
     assert await w.value("SELECT reason FROM router.message WHERE kind = 'unrecognised'") == "reaction"
 
 
+@pytest.mark.alone
 async def test_five_hundred_identifiers_each_four_times_at_once_are_five_hundred_messages(w: World) -> None:
     async def post(n: int) -> None:
         event = w.message(f"Nachricht Nummer {n} über mein Paket", key=f"m{n}", sender=f"s{n % 50}")

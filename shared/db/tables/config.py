@@ -94,6 +94,10 @@ class Agent(SQLModel, table=True):
     role: str = text()
     capacity: int = number()
     brands: list[UUID] = uuids(nullable=False)
+    # E.164; only who has one is called.
+    phone: str | None = text(nullable=True)
+    # In which they are spoken to by machines.
+    language: str | None = text(nullable=True)
 
 
 class Pool(SQLModel, table=True):

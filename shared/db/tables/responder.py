@@ -127,3 +127,47 @@ class Receipt(SQLModel, table=True):
     held_until: datetime | None = instant(nullable=True)
     # The event's data as it came, where it is still needed.
     data: bytes | None = binary(nullable=True)
+
+
+class Suppression(SQLModel, table=True):
+    """An address to which an inbox must not write: it bounced for good, or its vendor says that it opted out."""
+
+    __tablename__ = "suppression"
+    __table_args__ = (SCHEMA,)
+    inbox_id: UUID = uuid(primary_key=True)
+    peer: str = text(primary_key=True)
+    brand_id: UUID = uuid(nullable=False)
+    reason: str = text()
+    code: str = text()
+    at: datetime = instant(nullable=False)
+
+
+class Call(SQLModel, table=True):
+    """A call that an agent asked for, with what the vendor said of both phones; `outcome` once it is over."""
+
+    __tablename__ = "call"
+    __table_args__ = (
+        Index("ix_call_open", "account_id", "next_at", postgresql_where=sql("state <> 'ended'")),
+        Index(None, "inbox_id", "external_id"),
+        SCHEMA,
+    )
+    id: UUID = uuid(primary_key=True)
+    brand_id: UUID = uuid(nullable=False)
+    conversation_id: UUID = uuid(nullable=False)
+    inbox_id: UUID = uuid(nullable=False)
+    account_id: UUID = uuid(nullable=False)
+    channel: str = text()
+    # The command as it came (JSON of PlaceCall).
+    command: bytes = binary(nullable=False)
+    state: str = text()
+    next_at: datetime | None = instant(nullable=True)
+    holder: str = text()
+    external_id: str | None = text(nullable=True)
+    # The vendor's last word of each phone, e.g. {"agent": {"state": "in-progress", "sequence": 2}}.
+    legs: dict[str, Any] = document(nullable=False)
+    outcome: str = text()
+    seconds: int = number()
+    code: str = text()
+    expires_at: datetime = instant(nullable=False)
+    created_at: datetime = instant(nullable=False)
+    ended_at: datetime | None = instant(nullable=True)

@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlmodel import SQLModel
 
-from shared.db.tables.columns import binary, document, instant, number, reference, small, text, uuid, uuids
+from shared.db.tables.columns import binary, document, instant, number, reference, small, text, texts, uuid, uuids
 
 SCHEMA = {"schema": "router"}
 
@@ -145,6 +145,8 @@ class Message(SQLModel, table=True):
     state_at: datetime | None = instant(nullable=True)
     reason: str = text()
     raw: bytes | None = binary(nullable=True)
+    # SHA-256 in the object store of what is too large for `raw`.
+    raw_ref: str = text()
 
 
 class History(SQLModel, table=True):
@@ -294,3 +296,61 @@ class Dead(SQLModel, table=True):
     first_at: datetime = instant(nullable=False)
     last_at: datetime = instant(nullable=False)
     replayed_at: datetime | None = instant(nullable=True)
+
+
+class OptOut(SQLModel, table=True):
+    """Who does not want messages from an inbox."""
+
+    __tablename__ = "opt_out"
+    __table_args__ = (reference(["brand_id", "inbox_id"], "config.inbox", ["brand_id", "id"]), SCHEMA)
+    inbox_id: UUID = uuid(primary_key=True)
+    kind: str = text(primary_key=True)
+    value: str = text(primary_key=True)
+    brand_id: UUID = uuid(nullable=False)
+    at: datetime = instant(nullable=False)
+
+
+class Suggestion(SQLModel, table=True):
+    """Two customers who may be one: weaker than a link, for a person to confirm (`open`, `confirmed`, `refused`)."""
+
+    __tablename__ = "suggestion"
+    __table_args__ = (
+        reference(["brand_id", "customer_id"], "router.customer", ["brand_id", "id"]),
+        reference(["brand_id", "other_id"], "router.customer", ["brand_id", "id"]),
+        Index(None, "other_id"),
+        SCHEMA,
+    )
+    # The smaller id first, so that a pair is one row.
+    customer_id: UUID = uuid(primary_key=True)
+    other_id: UUID = uuid(primary_key=True)
+    brand_id: UUID = uuid(nullable=False)
+    reasons: list[str] = texts(nullable=False)
+    state: str = text()
+    actor: str = text()
+    at: datetime = instant(nullable=False)
+
+
+class Callback(SQLModel, table=True):
+    """A wish to be called back and its attempts; `next_at` is when it may be called next."""
+
+    __tablename__ = "callback"
+    __table_args__ = (
+        conversation_reference(),
+        UniqueConstraint("brand_id", "id"),
+        Index("ix_callback_due", "next_at", postgresql_where=sql("state = 'scheduled'")),
+        Index(None, "conversation_id"),
+        Index(None, "brand_id", "phone", "created_at"),
+        SCHEMA,
+    )
+    id: UUID = uuid(primary_key=True)
+    brand_id: UUID = uuid(nullable=False)
+    conversation_id: UUID = uuid(nullable=False)
+    phone: str = text()
+    zone: str = text()
+    preferred_at: datetime | None = instant(nullable=True)
+    state: str = text()
+    attempts: int = small()
+    next_at: datetime | None = instant(nullable=True)
+    call_id: UUID | None = uuid(nullable=True)
+    outcome: str = text()
+    created_at: datetime = instant(nullable=False)

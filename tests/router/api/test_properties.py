@@ -30,6 +30,8 @@ from tests import servers
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of, world
 
+# Its last test looks at what the others did.
+pytestmark = pytest.mark.alone
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 # The document needs no database, so its operations are known when the tests are collected.
 schema = schemathesis.openapi.from_dict(
