@@ -5,7 +5,7 @@ from uuid import UUID
 
 from services.router.domain.conversation import AnsweredElsewhere, Change, Message, Reopened, ReplyMoved, Resolved
 from services.router.domain.plan import Configuration
-from services.router.inbound import enqueue
+from services.router.queueing import enqueue
 from services.router.store import conversations, dead, seen
 from services.router.store.configuration import ConfigurationCache
 from shared.db.transaction import Transaction

@@ -12,7 +12,7 @@ import asyncpg
 from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Change, Conversation, DeadlinePassed, Lapsed, StepReached
 from services.router.domain.plan import Configuration, reached, steps_for
-from services.router.inbound import enqueue
+from services.router.queueing import enqueue
 from services.router.store import agents, clocks, conversations, seen
 from services.router.store.configuration import ConfigurationCache
 from shared.background import background

@@ -23,7 +23,7 @@ from services.router.domain.conversation import (
     Resolved,
 )
 from services.router.domain.plan import Configuration, by_hand
-from services.router.inbound import enqueue
+from services.router.queueing import enqueue
 from services.router.store import conversations, screens
 from shared.db.transaction import Transaction
 

@@ -1,0 +1,86 @@
+"""What the decisions of one batch look at and fold into: loaded once, saved once."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from services.router.domain import language
+from services.router.domain.conversation import Change, Conversation
+from services.router.domain.plan import Configuration
+from services.router.store import customers, seen
+from services.router.store.customers import Customer
+from shared import events
+from shared.accounts import Inbox
+from shared.channels.contract import Channel
+from shared.events import Event
+
+FromAPerson = (
+    events.MessageReceived
+    | events.Unrecognised
+    | events.CallbackRequested
+    | events.IdentityChanged
+    | events.OptOutChanged
+)
+# About a message that is stored already.
+OF_A_MESSAGE = (events.MediaStored, events.MediaFailed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One event to decide: by whom, in which inbox, when; its instants are clamped to what can be believed."""
+
+    event: Event
+    inbox: Inbox
+    customer: Customer | None
+    occurred_at: datetime
+    received_at: datetime
+
+    @property
+    def person(self) -> Customer:
+        """Raises LookupError for an event that comes from nobody."""
+        if self.customer is None:
+            raise LookupError("the event names no sender")
+        return self.customer
+
+
+@dataclass(slots=True)
+class Facts:
+    """What decisions look at; what event 1 opens, event 2 of the batch finds here."""
+
+    now: datetime
+    configuration: Configuration
+    channels: dict[str, Channel]
+    known: set[seen.Mark]
+    customers: dict[customers.Key, Customer]
+    detect: language.Detect
+    # By inbox and customer, in the order of loading.
+    changes: dict[UUID, Change] = field(default_factory=dict)
+    of_peer: dict[tuple[UUID, UUID], list[UUID]] = field(default_factory=dict)
+    of_thread: dict[tuple[UUID, str], list[UUID]] = field(default_factory=dict)
+    marks: list[tuple[seen.Mark, UUID, UUID | None]] = field(default_factory=list)
+
+    def add(self, change: Change) -> None:
+        c = change.after
+        self.changes[c.id] = change
+        self.of_peer.setdefault((c.inbox_id, c.customer_id), []).append(c.id)
+        if c.thread is not None:
+            self.of_thread.setdefault((c.inbox_id, c.thread), []).append(c.id)
+
+    def candidates(self, inbox_id: UUID, customer_id: UUID, thread: str | None) -> list[Conversation]:
+        """The customer's conversations in the inbox, and those of the vendor's thread whoever wrote in it."""
+        ids = dict.fromkeys(self.of_peer.get((inbox_id, customer_id), ()))
+        if thread is not None:
+            ids |= dict.fromkeys(self.of_thread.get((inbox_id, thread), ()))
+        return [self.changes[id_].after for id_ in ids]
+
+
+def marks(event: Event) -> list[seen.Mark]:
+    """How the event is known; it is new only if none of these is."""
+    data = event.data
+    if event.inbox_id is None:
+        return []
+    if isinstance(data, OF_A_MESSAGE):
+        return [(event.inbox_id, "media", f"{data.message_id}:{data.position}")]
+    if not isinstance(data, FromAPerson):
+        return []
+    return [(event.inbox_id, "message", key) for key in data.keys]
