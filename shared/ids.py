@@ -1,11 +1,12 @@
 """Identifiers: UUIDv7 for what we make, uuid5 for what must come out the same whenever it is computed again."""
 
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from uuid_utils.compat import uuid7
+from uuid_utils import UUID as FastUUID
+from uuid_utils import uuid5, uuid7
 
 # Names our ids of outside facts; changing it would make every known message new.
-NAMESPACE = UUID("6d1f6a52-6f0e-5f0b-9a41-0d2a9c0f7d11")
+NAMESPACE = FastUUID("6d1f6a52-6f0e-5f0b-9a41-0d2a9c0f7d11")
 
 
 def new_id() -> UUID:
@@ -15,4 +16,4 @@ def new_id() -> UUID:
 
 def derived_id(*parts: object) -> UUID:
     """The same parts give the same id, in every process and for ever."""
-    return uuid5(NAMESPACE, "\x1f".join(map(str, parts)))
+    return UUID(int=uuid5(NAMESPACE, "\x1f".join(map(str, parts))).int)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -42,6 +43,11 @@ FETCH_MS = 100
 BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 ALREADY_EXISTS = 36
 BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced, ProducerClosed)
+
+
+def partition_of(key: bytes | None, partitions: Sequence[int], _available: Sequence[int]) -> int:
+    """By the key's CRC-32, as librdkafka's `consistent`: the client's own hash of a key costs more than its sending."""
+    return partitions[crc32(key or b"") % len(partitions)]
 
 
 class Producer:
@@ -77,6 +83,7 @@ class Producer:
             max_request_size=1_048_576,
             linger_ms=0,
             compression_type="zstd",
+            partitioner=partition_of,
             # Above the worst election of a leader, or a batch is given up after its number was used.
             request_timeout_ms=30_000,
             retry_backoff_ms=100,
