@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 
 from services.router.api import Api, build
+from services.router.api.auth import recheck
 from services.router.dispatch import Dispatcher
 from services.router.domain import language
 from services.router.inbound import Inbound
 from services.router.results import Results, keep_dead
 from services.router.store.configuration import ConfigurationCache
+from services.router.stream import Stream
 from services.router.timers import Timers
 from shared.bus.contract import Consumer, Handler
 from shared.bus.outbox import Relay
@@ -60,6 +63,8 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         for topic, handler in handlers.items():
             consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
             await stack.enter_async_context(parts.bus.consuming(consumer))
+        stream = Stream(database, partial(recheck, cache, parts.settings), parts.stopping, alone=parts.alone)
+        await stack.enter_async_context(stream.running())
         app = build(
             Api(
                 database=api_database,
@@ -68,9 +73,10 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
                 channels={channel.name: channel for channel in channels},
                 dispatcher=dispatcher,
                 settings=parts.settings,
+                stream=stream,
             )
         )
-        yield Router(app, lambda: [t for t in (relay.trouble, dispatcher.trouble, timers.trouble) if t])
+        yield Router(app, lambda: [t for t in (relay.trouble, dispatcher.trouble, timers.trouble, stream.trouble) if t])
 
 
 def _hinting(handler: Callable[[Transaction, Sequence[Event]], Awaitable[None]], dispatcher: Dispatcher) -> Handler:

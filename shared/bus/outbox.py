@@ -5,8 +5,8 @@ The order of a key is kept: one relay per shard (a lease), rows of a shard in th
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from zlib import crc32
 
@@ -61,6 +61,16 @@ def wake(source: str) -> None:
     """Tells this process's relay of `source` that there is work."""
     for event in _wakers.get(source, ()):
         event.set()
+
+
+@contextmanager
+def waking(source: str, event: asyncio.Event) -> Iterator[None]:
+    """Sets the event, too, whenever this process wrote something into the outbox of `source`."""
+    _wakers.setdefault(source, []).append(event)
+    try:
+        yield
+    finally:
+        _wakers[source].remove(event)
 
 
 class Relay:

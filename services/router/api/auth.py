@@ -1,6 +1,7 @@
 """Who calls: API keys by their SHA-256, and on the embedded default development tokens."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -8,10 +9,13 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from services.router.api.context import Api, Bucket, api_of
+from services.router.api.context import Bucket, api_of
 from services.router.api.problems import Problem
 from services.router.store import screens
+from services.router.store.configuration import ConfigurationCache
+from services.router.stream import Rights
 from shared.db.transaction import Transaction
+from shared.settings import Settings
 
 DEVELOPMENT = "dev-"
 
@@ -50,24 +54,38 @@ async def caller(
     if credentials is None:
         raise _unauthorized("Send `Authorization: Bearer` and a token")
     async with api.router_database.transaction() as tx:
-        found = await _authenticate(api, tx, credentials.credentials)
+        found = await _authenticate(api.cache, api.settings, tx, credentials.credentials)
         now = tx.now.timestamp()
     if not api.buckets.setdefault(found.id, Bucket(filled_at=now)).take(now):
         raise Problem(429, "too_many_requests", "Too many requests; slow down", headers={"Retry-After": "1"})
     return found
 
 
-async def _authenticate(api: Api, tx: Transaction, token: str) -> Caller:
-    if token.startswith(DEVELOPMENT) and api.settings.development_tokens:
-        return await _developer(api, tx, token.removeprefix(DEVELOPMENT))
+async def recheck(
+    cache: ConfigurationCache, settings: Settings, tx: Transaction, tokens: Sequence[str]
+) -> dict[str, Rights]:
+    """What each token of an open stream is good for now; those that do not hold any more are left out."""
+    found: dict[str, Rights] = {}
+    for token in tokens:
+        try:
+            who = await _authenticate(cache, settings, tx, token)
+        except Problem:
+            continue
+        found[token] = Rights(frozenset(who.brands), who.agent_id)
+    return found
+
+
+async def _authenticate(cache: ConfigurationCache, settings: Settings, tx: Transaction, token: str) -> Caller:
+    if token.startswith(DEVELOPMENT) and settings.development_tokens:
+        return await _developer(cache, tx, token.removeprefix(DEVELOPMENT))
     key = await screens.api_key(tx, hashlib.sha256(token.encode("utf-8", "replace")).digest())
     if key is None or (key["expires_at"] is not None and key["expires_at"] <= tx.now):
         raise _unauthorized("The token is unknown or expired")
     return Caller(str(key["id"]), f"key:{key['name']}", key["role"], tuple(key["brands"]), key["agent_id"])
 
 
-async def _developer(api: Api, tx: Transaction, handle: str) -> Caller:
-    agents = (await api.cache.current(tx)).agents.values()
+async def _developer(cache: ConfigurationCache, tx: Transaction, handle: str) -> Caller:
+    agents = (await cache.current(tx)).agents.values()
     agent = next((agent for agent in agents if agent.handle == handle), None)
     if agent is None:
         raise _unauthorized("No agent has this handle")

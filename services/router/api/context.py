@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from services.router.dispatch import Dispatcher
 from services.router.store.configuration import ConfigurationCache
+from services.router.stream import Stream
 from shared.channels.contract import Channel
 from shared.db.transaction import Database
 from shared.settings import Settings
@@ -43,6 +44,7 @@ class Api:
     channels: Mapping[str, Channel]
     dispatcher: Dispatcher
     settings: Settings
+    stream: Stream
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
 

@@ -43,5 +43,6 @@ def _complete(operation: dict[str, Any]) -> None:
     headers = success.setdefault("headers", {})
     if any(parameter["name"] == "Idempotency-Key" for parameter in needed):
         headers["Idempotency-Replayed"] = REPLAYED
-    if success["content"]["application/json"]["schema"].get("$ref") in VERSIONED:
+    shown = success["content"].get("application/json", {"schema": {}})["schema"]
+    if shown.get("$ref") in VERSIONED:
         headers["ETag"] = ETAG

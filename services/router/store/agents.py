@@ -44,6 +44,22 @@ async def set_presence(tx: Transaction, agent_id: UUID, status: str) -> Presence
     return Presence(**row)
 
 
+async def keep_present(tx: Transaction, agent_ids: Sequence[UUID]) -> None:
+    """Renews the leases that have not run out; who is away stays away."""
+    await tx.execute(
+        """
+        WITH mine AS (
+            SELECT agent_id FROM router.presence WHERE agent_id = ANY ($1::uuid[]) AND until > $2
+            ORDER BY agent_id FOR NO KEY UPDATE
+        )
+        UPDATE router.presence AS p SET until = $3 FROM mine WHERE p.agent_id = mine.agent_id
+        """,
+        list(agent_ids),
+        tx.now,
+        tx.now + PRESENCE_LEASE,
+    )
+
+
 async def presences(tx: Transaction, agent_ids: Sequence[UUID] | None = None) -> dict[UUID, Presence]:
     """Without a lock, for looking; of all agents where none are named."""
     rows = await tx.fetch(

@@ -31,6 +31,8 @@ class Outbox(SQLModel, table=True):
     __tablename__ = "outbox"
     __table_args__ = (
         Index("ix_outbox_waiting", "source", "shard", "id", postgresql_where=sql("published_at IS NULL")),
+        Index("ix_outbox_unnumbered", "id", postgresql_where=sql("topic = 'routing' AND seq IS NULL")),
+        Index("ix_outbox_seq", "seq", postgresql_where=sql("seq IS NOT NULL")),
         Index("ix_outbox_published", "published_at", postgresql_where=sql("published_at IS NOT NULL")),
         SCHEMA,
     )
@@ -44,6 +46,8 @@ class Outbox(SQLModel, table=True):
     brand_id: UUID | None = uuid(nullable=True)
     created_at: datetime = instant(nullable=False)
     published_at: datetime | None = instant(nullable=True)
+    # The place of a `routing` event in the live stream: in the order of commits, unlike `id`.
+    seq: int | None = big(nullable=True)
 
 
 class Lease(SQLModel, table=True):

@@ -8,9 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from services.router.api import Api, build
-from services.router.dispatch import Dispatcher
 from shared.ids import new_id
-from shared.settings import Settings
+from tests.router.api.parts import an_api
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of
 
@@ -76,14 +75,7 @@ class Client:
 
 @pytest.fixture
 async def api(w: World) -> AsyncIterator[Client]:
-    context = Api(
-        database=w.api,
-        router_database=w.router,
-        cache=w.cache,
-        channels={channel.name: channel for channel in w.channels},
-        dispatcher=Dispatcher(w.router, w.cache),
-        settings=Settings(development_tokens=True),
-    )
+    context = an_api(w)
     client = Client(build(context), w)
-    async with client.http:
+    async with client.http, context.stream.running():
         yield client

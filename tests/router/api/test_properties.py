@@ -5,6 +5,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,14 +20,17 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from services.router.api import Api, build
+from services.router.api.auth import recheck
 from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Assigned, Change, Message, ReplyMoved, ReplyWritten, Resolved
 from services.router.store import conversations, dead
 from services.router.store.configuration import ConfigurationCache
+from services.router.stream import Stream
 from shared.db.transaction import Database
 from shared.events import DeadLetter
 from shared.settings import Settings
 from tests import servers
+from tests.router.api.parts import an_api
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of, world
 
@@ -43,9 +47,13 @@ schema = schemathesis.openapi.from_dict(
             channels={},
             dispatcher=Dispatcher(Database("", role=None), ConfigurationCache()),
             settings=Settings(),
+            stream=Stream(
+                Database("", role=None), partial(recheck, ConfigurationCache(), Settings()), asyncio.Event(), alone=True
+            ),
         )
     ).openapi()
-)
+    # It does not end; its own tests read from it.
+).exclude(operation_id="streamChanges")
 
 
 CALLERS = ("anna", "anna", "anna", "bernd", "sam", "gina")
@@ -71,14 +79,7 @@ class Served(threading.Thread):
     async def _serve(self) -> None:
         async with self.postgres.database() as url, world(url) as w:
             self.known = await _fill(w)
-            self.api = Api(
-                database=w.api,
-                router_database=w.router,
-                cache=w.cache,
-                channels={channel.name: channel for channel in w.channels},
-                dispatcher=Dispatcher(w.router, w.cache),
-                settings=Settings(development_tokens=True),
-            )
+            self.api = an_api(w)
             config = uvicorn.Config(build(self.api), port=0, lifespan="off", log_config=None)
             self.server = uvicorn.Server(config)
             serving = asyncio.create_task(self.server._serve())

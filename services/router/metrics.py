@@ -1,0 +1,6 @@
+"""What the router counts; no label is anything that a customer or a vendor chose."""
+
+from prometheus_client import Counter, Gauge
+
+STREAMS = Gauge("dragoman_streams", "Open live streams of agents' frontends.")
+STREAMS_CUT = Counter("dragoman_streams_cut_total", "Live streams closed because their reader did not read.")
