@@ -67,6 +67,12 @@ class AccountBroken(DragomanError):
     code = "account_broken"
 
 
+class InboxBroken(DragomanError):
+    """The credentials of one inbox no longer work; the account's others are as they were."""
+
+    code = "inbox_broken"
+
+
 class OutcomeUnknown(DragomanError):
     """The vendor may or may not have taken it."""
 

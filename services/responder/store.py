@@ -72,11 +72,18 @@ async def add_parts(tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
 
 
 async def claim(
-    tx: Transaction, holder: str, free: dict[UUID, int], blocked: Sequence[UUID], default_free: int, most: int
+    tx: Transaction,
+    holder: str,
+    free: dict[UUID, int],
+    blocked: Sequence[UUID],
+    broken: Sequence[UUID],
+    default_free: int,
+    most: int,
 ) -> list[Claimed]:
     """Parts that may leave now, written as `sending`: the heads of their conversations, a few of every account.
 
-    `free` are the slots of accounts that have calls open, `blocked` the accounts whose circuit is open.
+    `free` are the slots of accounts that have calls open, `blocked` the accounts whose circuit is open, `broken` the
+    inboxes.
     """
     rows = await tx.fetch(
         f"""
@@ -85,6 +92,7 @@ async def claim(
                    row_number() OVER (PARTITION BY p.account_id ORDER BY p.next_at, p.id) AS place
             FROM responder.part AS p
             WHERE p.state = 'waiting' AND p.next_at <= $2 AND NOT p.account_id = ANY ($4::uuid[])
+              AND NOT p.inbox_id = ANY ($9::uuid[])
               AND NOT EXISTS (
                   SELECT FROM responder.part AS e
                   WHERE e.conversation_id = p.conversation_id AND e.state IN {UNFINISHED}
@@ -113,6 +121,7 @@ async def claim(
         list(free.values()),
         default_free,
         most,
+        list(broken),
     )
     if rows:
         await tx.execute(
@@ -227,10 +236,17 @@ async def expire_leases(tx: Transaction, limit: int) -> list[UUID]:
 
 
 async def unknown_due(tx: Transaction, limit: int) -> list[asyncpg.Record]:
-    """Unknown parts that are to be asked about or given up now, under lock, with their delivery's channel."""
+    """Unknown parts that are to be asked about or given up now, under lock, with their delivery's channel.
+
+    `taken` are the vendor's ids of the peer's other parts of that time.
+    """
     return await tx.fetch(
         """
-        SELECT p.*, d.channel, d.command, d.expires_at FROM responder.part AS p
+        SELECT p.*, d.channel, d.command, d.expires_at, ARRAY(
+            SELECT o.external_id FROM responder.part AS o
+            WHERE o.inbox_id = p.inbox_id AND o.peer = p.peer AND o.external_id IS NOT NULL AND o.id <> p.id
+              AND o.started_at >= p.started_at - interval '1 day') AS taken
+        FROM responder.part AS p
         JOIN responder.delivery AS d USING (reply_id)
         WHERE p.state = 'unknown' AND p.next_at IS NOT NULL AND p.next_at <= $1
         ORDER BY p.id LIMIT $2 FOR UPDATE OF p SKIP LOCKED

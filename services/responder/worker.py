@@ -20,7 +20,7 @@ from shared.accounts import Account, Directory, Inbox
 from shared.bus import outbox
 from shared.channels.contract import Channel, Part, Try
 from shared.db.transaction import Database, Transaction
-from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Unavailable
+from shared.errors import AccountBroken, DragomanError, InboxBroken, OutcomeUnknown, Unavailable
 from shared.events import AccountHealth, Event, SendReply, encode
 from shared.ids import new_id
 
@@ -57,6 +57,8 @@ class Worker:
         self._holder = f"responder-{new_id()}"
         self._woken = asyncio.Event()
         self._accounts: dict[UUID, circuit.Account] = {}
+        # Those whose own credentials broke; the account's other inboxes go on.
+        self._inboxes: dict[UUID, circuit.Account] = {}
         self._clients: dict[UUID, Any] = {}
         self._opened = AsyncExitStack()
         self._opening = asyncio.Lock()
@@ -114,7 +116,8 @@ class Worker:
 
         async def work(tx: Transaction) -> list[Claimed]:
             blocked = [id_ for id_, slots in free.items() if slots == 0]
-            return await store.claim(tx, self._holder, free, blocked, circuit.SLOTS, room)
+            broken = [id_ for id_, inbox in self._inboxes.items() if inbox.free(now) == 0]
+            return await store.claim(tx, self._holder, free, blocked, broken, circuit.SLOTS, room)
 
         claimed = await self._database.retrying(work)
         for part in claimed:
@@ -128,11 +131,15 @@ class Worker:
         outcome, error = await self._attempt(part)
         account = self._accounts[part.account_id]
         now = asyncio.get_running_loop().time()
-        account.end(now, well=error is None or outcome.state == "refused")
+        account.end(now, well=error is None or outcome.state == "refused" or isinstance(error, InboxBroken))
         broke = isinstance(error, AccountBroken) and account.broke(now)
+        if isinstance(error, InboxBroken):
+            broke = self._inboxes.setdefault(part.inbox_id, circuit.Account()).broke(now)
         healed = outcome.state == "accepted" and account.is_broken
         if healed:
             account.is_broken = False
+        if outcome.state == "accepted":
+            healed = self._inboxes.pop(part.inbox_id, None) is not None or healed
         await self._write(part, outcome, "broken" if broke else "healthy" if healed else None)
         self.wake()
 
@@ -265,6 +272,7 @@ class Worker:
             part=Part(row["kind"], row["payload"], row["peer"]),
             reference=str(row["id"]),
             started_at=row["started_at"],
+            taken=frozenset(row["taken"]),
         )
         try:
             account = self._directory().account_of(row["inbox_id"])

@@ -140,11 +140,15 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One attempt at a part. `reference` is ours, the same for every attempt; `started_at` is that of the first."""
+    """One attempt at a part. `reference` is ours, the same for every attempt; `started_at` is that of the first.
+
+    `taken` are the vendor's ids of that peer's other parts: whatever has one of them is not this part.
+    """
 
     part: Part
     reference: str
     started_at: datetime
+    taken: frozenset[str] = frozenset()
     files: Files | None = None
 
 

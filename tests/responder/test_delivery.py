@@ -15,7 +15,7 @@ from services.responder.app import serve
 from shared.bus.contract import Consumer
 from shared.channels.contract import Channel, Part, Permission
 from shared.db.transaction import Database, Transaction
-from shared.errors import AccountBroken, OutcomeUnknown, Rejected, Throttled, Unavailable
+from shared.errors import AccountBroken, InboxBroken, OutcomeUnknown, Rejected, Throttled, Unavailable
 from shared.events import (
     EchoReceived,
     Event,
@@ -281,6 +281,21 @@ async def test_a_broken_account_burns_no_attempt_and_is_told_once(database_url: 
             while await s.value("SELECT reason FROM responder.part") != "account_broken":
                 await asyncio.sleep(0.05)
         assert await s.value("SELECT attempts FROM responder.part") == 0
+        assert await s.value("SELECT count(*) FROM bus.outbox WHERE topic = 'alerts'") == 1
+
+
+async def test_a_broken_inbox_holds_only_itself_back(database_url: str) -> None:
+    vendor = Vendor(answers={"x": [InboxBroken(code="token_invalid")]})
+    async with stage(database_url, vendor) as s:
+        await s.send("x")
+        async with asyncio.timeout(5):
+            while await s.value("SELECT reason FROM responder.part") != "inbox_broken":
+                await asyncio.sleep(0.05)
+        await s.send("the same inbox waits")
+        await s.send("another of the account goes", inbox="other-chat")
+        await s.until(lambda: vendor.took)
+        await asyncio.sleep(0.3)
+        assert vendor.texts == ["another of the account goes"]
         assert await s.value("SELECT count(*) FROM bus.outbox WHERE topic = 'alerts'") == 1
 
 

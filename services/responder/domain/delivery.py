@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Throttled, Unavailable
+from shared.errors import AccountBroken, DragomanError, InboxBroken, OutcomeUnknown, Throttled, Unavailable
 
 PartState = Literal["waiting", "sending", "accepted", "refused", "unknown", "withdrawn", "expired"]
 
@@ -47,10 +47,9 @@ def verdict(error: DragomanError, attempts: int, now: datetime, jitter: float) -
     match error:
         case OutcomeUnknown():
             return Outcome(state="unknown", next_at=now + ASK_AFTER[0], reason=error.code, code=error.code)
-        case AccountBroken():
-            return Outcome(
-                state="waiting", next_at=now + BROKEN_PAUSE, reason="account_broken", code=error.code, counts=False
-            )
+        case AccountBroken() | InboxBroken():
+            reason = "account_broken" if isinstance(error, AccountBroken) else "inbox_broken"
+            return Outcome(state="waiting", next_at=now + BROKEN_PAUSE, reason=reason, code=error.code, counts=False)
         case Throttled():
             at = retry_at(attempts, now, jitter, error.retry_after)
             return Outcome(state="waiting", next_at=at, reason="throttled", code=error.code)

@@ -79,7 +79,7 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
 
 
 async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str | None:
-    """The id of our newest message with the same text; None where the thread has none since the first attempt.
+    """The id of our newest message with the same text that is no other part's; None where the thread has none since.
 
     Neither has it where ours is older than what it answers: an earlier answer in the same words proves nothing.
     Raises what `all_messages` raises, and BadPayload where one of ours cannot be read.
@@ -90,11 +90,12 @@ async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: In
     if "after" in payload:
         since = max(since, instant(payload["after"]))
     try:
-        found = [(instant(m["date_created"]), str(m["id"])) for m in messages if _says(m, payload["body"])]
+        said = [(instant(m["date_created"]), str(m["id"])) for m in messages if _says(m, payload["body"])]
     except BREAKS_THE_FORM:
         # It might be this very message.
         raise BadPayload("a message of ours breaks the documented form", code="broken_item") from None
-    return max((message for message in found if message[0] >= since), default=(None, None))[1]
+    found = [message for message in said if message[0] >= since and message[1] not in attempt.taken]
+    return max(found, default=(None, None))[1]
 
 
 def _says(message: Any, body: str) -> bool:

@@ -1,5 +1,6 @@
 """Answering in Mirakl's threads beyond the payload tables: answers that get lost, and asking for them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,6 +93,13 @@ async def test_the_same_words_prove_nothing_when_older_than_what_is_answered_or_
     thread = a_thread(("m-0", TEXT, NOW - timedelta(minutes=minutes_before)))
     async with listening(thread) as marketplace:
         assert await asked(marketplace, an_attempt(a_part(answered_at=answered))) == found
+
+
+async def test_the_same_words_that_another_part_has_brought_prove_nothing() -> None:
+    thread = a_thread(("m-0", TEXT, NOW + timedelta(seconds=1)))
+    async with listening(thread) as marketplace:
+        assert await asked(marketplace, replace(an_attempt(), taken=frozenset({"m-0"}))) is None
+        assert await asked(marketplace, replace(an_attempt(), taken=frozenset({"m-1"}))) == "m-0"
 
 
 async def test_a_part_that_was_rendered_before_it_told_what_it_answers_can_be_asked_about() -> None:
