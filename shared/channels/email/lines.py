@@ -1,0 +1,36 @@
+"""What one account's mail goes through, both ways; each side is opened when it is first used."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.accounts import Account
+from shared.channels.email.smtp import Pool
+
+
+class Lines:
+    """One account's connections."""
+
+    def __init__(self) -> None:
+        self._smtp: Pool | None = None
+
+    def smtp(self, account: Account) -> Pool:
+        """The way out, as the account is configured now."""
+        if self._smtp is None:
+            self._smtp = Pool(account)
+        self._smtp.use(account)
+        return self._smtp
+
+    async def close(self) -> None:
+        """Ends what is open."""
+        if self._smtp is not None:
+            await self._smtp.close()
+
+
+@asynccontextmanager
+async def connect(*, plain_httpx: bool = False) -> AsyncIterator[Lines]:  # noqa: ARG001 - there is no HTTP in it
+    """One account's lines until left."""
+    lines = Lines()
+    try:
+        yield lines
+    finally:
+        await lines.close()
