@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from services.health import health, switch
 from services.ingest import app as ingest
+from services.media import media_of
 from services.responder import app as responder
 from services.router import app as router
 from services.together import listen, serve
@@ -41,6 +42,8 @@ async def run(service: str, settings: Settings, database_url: str, vault: Vault)
 
         healthy = health(all_troubles)
         routes: list[tuple[str, ASGIApp]] = [("/health", healthy), ("/metrics", metrics_app())]
+        if service != "responder":
+            routes.append(("/media", media_of(parts)))
         await serve(switch(routes, own or healthy), parts, listening)
 
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.health import health, switch
 from services.ingest import app as ingest
+from services.media import media_of
 from services.responder import app as responder
 from services.router import app as router
 from services.router import configuration
@@ -122,6 +123,7 @@ async def together(parts: Parts, url: str) -> AsyncIterator[Together]:
         app = switch(
             [
                 ("/hooks", takes.app),
+                ("/media", media_of(parts)),
                 ("/health", health(troubles)),
                 ("/metrics", metrics_app()),
                 ("/sandbox", _below("/sandbox", stands_in.app)),

@@ -88,6 +88,7 @@ class Unrecognised(Data, frozen=True, kw_only=True):
     sender: Address | None = None
     thread: str | None = None
     raw: bytes = b""
+    raw_ref: str = ""
 
 
 class CallbackRequested(Data, frozen=True, kw_only=True):
@@ -228,6 +229,8 @@ class SendReply(Data, frozen=True, kw_only=True):
     attachments: list[Attachment] = []
     author_kind: AuthorKind = "agent"
     expires_at: datetime
+    # When the customer last wrote: what was held against their address before that is forgiven.
+    heard_at: datetime | None = None
 
 
 class PlaceCall(Data, frozen=True, kw_only=True):

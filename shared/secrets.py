@@ -1,5 +1,7 @@
 """Secrets of accounts at rest: Fernet with several keys, so that keys can be rotated."""
 
+import base64
+import hmac
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ class Vault:
         if not keys:
             raise InboxMisconfigured("DRAGOMAN_SECRET_KEYS is empty: secrets cannot be kept", code="no_secret_keys")
         self._fernet = MultiFernet([Fernet(key) for key in keys])
+        self._keys = [base64.urlsafe_b64decode(key) for key in keys]
 
     def seal(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
@@ -25,6 +28,10 @@ class Vault:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:
             raise InboxMisconfigured("no key of DRAGOMAN_SECRET_KEYS opens a stored secret", code="wrong_key") from None
+
+    def derived(self, purpose: str) -> tuple[bytes, ...]:
+        """A key of its own for each of the keys, newest first: what it signs tells nothing about the others."""
+        return tuple(hmac.digest(key, purpose.encode(), "sha256") for key in self._keys)
 
 
 def key_file(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Ingest: the hooks app, the pollers, the spool."""
+"""Ingest: the hooks app, the pollers, the spool, and the fetching of files with its outbox's relay."""
 
 import asyncio
 import logging
@@ -11,18 +11,25 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from services.ingest.hooks import Hooks
+from services.ingest.media import Media
 from services.ingest.outlet import Outlet
 from services.ingest.polling import Polling
+from services.ingest.seal import SOURCE
 from services.ingest.spool import Spool
+from shared.bus.contract import Consumer
+from shared.bus.outbox import Relay
 from shared.channels.contract import Channel
 from shared.channels.registry import CHANNELS
 from shared.db.directory import DirectoryCache
 from shared.db.transaction import Database
 from shared.errors import Unavailable
+from shared.objects import store_of
 from shared.parts import Parts
+from shared.topics import Topic
 
 log = logging.getLogger(__name__)
 
+GROUP = "ingest"
 BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -43,7 +50,8 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     database = Database(parts.database_url, role="dragoman_ingest", clock=parts.clock, size=4)
     cache = DirectoryCache(database, parts.vault)
     spool = Spool(settings.spool_dir or Path(settings.data_dir) / "spool", settings.spool_limit)
-    outlet = Outlet(parts.bus, spool)
+    objects = store_of(settings)
+    outlet = Outlet(parts.bus, spool, objects)
     async with AsyncExitStack() as stack:
         spool.open()
         stack.callback(spool.close)
@@ -68,6 +76,14 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
             plain_httpx=settings.plain_httpx,
         )
         await stack.enter_async_context(polling.running())
+        media = Media(database, lambda: cache.current, channels, objects, plain_httpx=settings.plain_httpx)
+        relay = Relay(database, parts.bus, SOURCE, alone=parts.alone)
+        await relay.start()
+        stack.push_async_callback(relay.stop)
+        await stack.enter_async_context(media.running())
+        consumer = Consumer(group=GROUP, topic=Topic.MEDIA, handler=media.handle, database=database)
+        await stack.enter_async_context(parts.bus.consuming(consumer))
+        # What files wait for keeps no webhook from being taken: only the spool makes this process unready.
         yield Ingest(hooks, hooks, spool, lambda: [spool.trouble] if spool.trouble else [])
 
 

@@ -6,8 +6,9 @@ Verify over the raw bytes, parse, publish all of a request's events together, an
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -24,6 +25,7 @@ from shared.errors import BadPayload, BadSignature, DragomanError, Unavailable
 from shared.events import AccountHealth, Event, Record, encode
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Left for the spool when the bus has used up its share of the vendor's patience.
 SPOOL_SHARE = 0.5
@@ -150,11 +152,13 @@ class Hooks:
         received = await self._read(hook, channel, account, within)
         for item in received.items:
             metrics.items(channel.name, type(getattr(item, "data", item)).__name__).inc()
-        records = seal(received.items, account, hook.received_at)
+        until = time.perf_counter() + within
+        items = await self._safe(self._outlet.keep(received.items, account, within / 2))
+        records = seal(items, account, hook.received_at)
         all_clear = self.rejections.authentic(account.id, hook.received_at)
         if all_clear is not None:
             records.append(encode(_alert(all_clear)))
-        await self._keep(records, within)
+        await self._keep(records, until - time.perf_counter())
         return received.answer
 
     async def _read(self, hook: Hook, channel: Channel, account: Account, within: float) -> Received:
@@ -176,12 +180,17 @@ class Hooks:
             refusal = _Refusal(500, OUR_FAULT, "reader_failed")
             text = f"the channel could not read it: {type(error).__name__}"
             letter = dead(account, hook.body, "reader_failed", text, hook.received_at)
+        await self._safe(self._outlet.keep_raw(account, hook.body, within / 2))
         await self._keep([encode(letter)], within)
         raise refusal
 
     async def _keep(self, records: Sequence[Record], within: float) -> None:
+        await self._safe(self._outlet.publish(records, within))
+
+    async def _safe(self, keeping: Awaitable[T]) -> T:
+        """Raises _Refusal where it cannot be kept: the vendor comes again."""
         try:
-            await self._outlet.publish(records, within)
+            return await keeping
         except Unavailable as error:
             raise _Refusal(503, "It cannot be kept right now; try again", error.code, [RETRY_AFTER]) from error
 

@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from services.ingest import metrics
+from services.ingest import files, metrics
 from services.ingest.spool import Spool
+from shared.accounts import Account
 from shared.bus.contract import Bus
+from shared.channels.contract import BadItem, Item
 from shared.errors import Unavailable
 from shared.events import Record
+from shared.objects import Objects
 
 # While the spool's own attempts fail nobody waits for the bus to the last moment: the few places for requests in
 # flight would all be taken by waiting.
@@ -18,9 +21,18 @@ WHILE_STUCK = 0.5
 class Outlet:
     """What is published here is safe when `publish` returns."""
 
-    def __init__(self, bus: Bus, spool: Spool) -> None:
+    def __init__(self, bus: Bus, spool: Spool, objects: Objects) -> None:
         self._bus = bus
         self._spool = spool
+        self._objects = objects
+
+    async def keep(self, items: Sequence[Item | BadItem], account: Account, within: float) -> Sequence[Item | BadItem]:
+        """The items as they may be published: what came with them is safe. Raises Unavailable."""
+        return await files.keep(self._objects, items, account, within)
+
+    async def keep_raw(self, account: Account, raw: bytes, within: float) -> None:
+        """All of what a dead letter has only the beginning of is safe. Raises Unavailable."""
+        await files.keep_raw(self._objects, account, raw, within)
 
     async def publish(self, records: Sequence[Record], within: float) -> None:
         """`within` seconds for the bus, then the spool. Raises Unavailable where neither took them.

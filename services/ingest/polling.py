@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
 PUBLISH_WITHIN = 10.0
+# A page of mails has many files.
+KEEP_WITHIN = 30.0
 # One page and its publishing; well within the lease, which every page prolongs.
 PAGE_WITHIN = 45.0
 BROKEN_PAUSE = 600.0
@@ -183,7 +185,8 @@ class Polling:
     async def _take(self, account: Account, inbox: Inbox, page: Page, lease: leases.Lease) -> None:
         for item in page.items:
             metrics.items(account.channel, type(getattr(item, "data", item)).__name__).inc()
-        await self._outlet.publish(seal(page.items, account, utc_now()), PUBLISH_WITHIN)
+        items = await self._outlet.keep(page.items, account, KEEP_WITHIN)
+        await self._outlet.publish(seal(items, account, utc_now()), PUBLISH_WITHIN)
         if await leases.acquire(self._database, lease.name, lease.holder, LEASE) != lease:
             raise Fenced(f"the lease {lease.name} was taken by another process")
         if page.cursor is None:

@@ -1,6 +1,8 @@
 """A channel's items as records for the bus: their inbox resolved, their id and key derived."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -15,7 +17,7 @@ SOURCE = "ingest"
 RAW_LIMIT = 65_536
 # Below the million bytes that a broker takes: it would refuse more again and again, and everything behind would wait.
 RECORD_LIMIT = 900_000
-# Of what could not be read so much is kept; in Base64 it becomes a third more.
+# Of what could not be read a dead letter carries so much, and refers to the whole; in Base64 it is a third more.
 DEAD_LIMIT = 256_000
 ADDRESS_LIMIT = 400
 
@@ -34,11 +36,23 @@ def _record(item: Item | BadItem, account: Account, received_at: datetime) -> Re
         size = len(record.value) + 2 * len(record.key.encode())
     except (ValueError, LookupError, TypeError) as error:
         text = f"the channel made an event that cannot be written: {type(error).__name__}"
-        return encode(dead(account, _raw(item), "unwritable", text, received_at))
+        return encode(_unfit(item, account, "unwritable", text, received_at))
     if size <= RECORD_LIMIT:
         return record
     text = f"{size} bytes are more than an event may have"
-    return encode(dead(account, _raw(item), "too_large", text, received_at, item.address))
+    return encode(_unfit(item, account, "too_large", text, received_at, item.address))
+
+
+def _unfit(
+    item: Item, account: Account, code: str, error: str, received_at: datetime, address: str | None = None
+) -> Event:
+    """A dead letter of an item whose event no bus could carry; it keeps the item's own reference."""
+    event = dead(account, _raw(item), code, error, received_at, address)
+    ref = getattr(item.data, "raw_ref", "")
+    letter = event.data
+    if not ref or not isinstance(letter, DeadLetter):
+        return event
+    return replace(event, data=msgspec.structs.replace(letter, headers={**letter.headers, "raw_ref": ref}))
 
 
 def _event(item: Item, account: Account, received_at: datetime) -> Event:
@@ -63,6 +77,7 @@ def _raw(item: Item) -> bytes:
 
 
 def _bounded(item: Item) -> Data:
+    """Events that can refer to their raw bytes do so already; of the few others the beginning tells enough."""
     raw = _raw(item)
     return item.data if len(raw) <= RAW_LIMIT else msgspec.structs.replace(item.data, raw=raw[:RAW_LIMIT])
 
@@ -85,11 +100,11 @@ def _homeless(item: Item, account: Account, received_at: datetime) -> Event:
 def dead(
     account: Account, raw: bytes, code: str, error: str, received_at: datetime, address: str | None = None
 ) -> Event:
-    """A dead letter of something that never became an event; of very long ones the beginning, and their length."""
+    """A dead letter of something that never became an event; of very long ones the beginning, their length and hash."""
     inbox = account.inboxes.get(address or "")
     headers = {"channel": account.channel, "account": str(account.id), "address": (address or "")[:ADDRESS_LIMIT]}
     if len(raw) > DEAD_LIMIT:
-        headers["length"] = str(len(raw))
+        headers |= {"length": str(len(raw)), "raw_ref": hashlib.sha256(raw).hexdigest()}
     return Event(
         data=DeadLetter(topic="", key=str(account.id), value=raw[:DEAD_LIMIT], headers=headers, code=code, error=error),
         key=str(account.id),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from services.responder import receipts
 from services.responder.outbound import Outbound
@@ -13,6 +14,8 @@ from shared.channels.contract import Channel
 from shared.channels.registry import CHANNELS
 from shared.db.directory import DirectoryCache
 from shared.db.transaction import Database
+from shared.links import Links
+from shared.objects import store_of
 from shared.parts import Parts
 from shared.topics import Topic
 
@@ -33,8 +36,15 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     database = Database(parts.database_url, role="dragoman_responder", clock=parts.clock, size=8)
     cache = DirectoryCache(database, parts.vault)
     relay = Relay(database, parts.bus, "responder", alone=parts.alone)
+    links = Links(parts.vault, parts.settings.address)
     worker = Worker(
-        database, lambda: cache.current, channels, alone=parts.alone, plain_httpx=parts.settings.plain_httpx
+        database,
+        lambda: cache.current,
+        channels,
+        alone=parts.alone,
+        plain_httpx=parts.settings.plain_httpx,
+        links=links,
+        objects=store_of(parts.settings),
     )
     async with AsyncExitStack() as stack:
         await database.open()
@@ -43,8 +53,9 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         await relay.start()
         stack.push_async_callback(relay.stop)
         await stack.enter_async_context(worker.running())
-        outbound = Outbound(channels, lambda: cache.current, worker.wake)
-        for topic, handler in ((Topic.OUTBOUND, outbound), (Topic.RECEIPTS, receipts.handle)):
+        outbound = Outbound(channels, lambda: cache.current, worker.wake, links)
+        told = partial(receipts.handle, suppresses={channel.name: channel.suppresses for channel in channels})
+        for topic, handler in ((Topic.OUTBOUND, outbound), (Topic.RECEIPTS, told)):
             consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
             await stack.enter_async_context(parts.bus.consuming(consumer))
         yield Responder(worker, lambda: [t for t in (relay.trouble, worker.trouble) if t])

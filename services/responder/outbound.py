@@ -1,12 +1,14 @@
 """The topic `outbound`: replies to send, to withdraw, to try again."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from services.responder import store
+from services.responder.files import carried
 from services.responder.telling import tell
 from shared.accounts import Directory
 from shared.channels.contract import Channel, Part
@@ -15,6 +17,7 @@ from shared.db.transaction import Transaction
 from shared.errors import BadPayload, DragomanError, InboxMisconfigured, PoisonEvent, Rejected
 from shared.events import Event, ReplayDelivery, SendReply, WithdrawReply
 from shared.ids import derived_id
+from shared.links import Links
 
 _encode = msgspec.json.Encoder().encode
 
@@ -23,11 +26,12 @@ class Outbound:
     """The handler of the topic; `woken` is called once there is something to send."""
 
     def __init__(
-        self, channels: Sequence[Channel], directory: Callable[[], Directory], woken: Callable[[], None]
+        self, channels: Sequence[Channel], directory: Callable[[], Directory], woken: Callable[[], None], links: Links
     ) -> None:
         self._channels: Mapping[str, Channel] = {channel.name: channel for channel in channels}
         self._directory = directory
         self._woken = woken
+        self._links = links
 
     async def __call__(self, tx: Transaction, batch: Sequence[Event]) -> None:
         """Raises PoisonEvent for what is not a command of ours."""
@@ -51,7 +55,7 @@ class Outbound:
             return set()
         deliveries, parts = [], []
         for event, command in commands:
-            account_id, rendered, refusal = self._render(command)
+            account_id, rendered, refusal = self._render(command, tx.now)
             row: dict[str, Any] = {
                 "reply_id": command.reply_id,
                 "brand_id": event.brand_id,
@@ -71,7 +75,7 @@ class Outbound:
         await store.add_parts(tx, [part for part in parts if part["reply_id"] in new])
         return {row["reply_id"] for row in deliveries if row["state"] == "refused" and row["reply_id"] in new}
 
-    def _render(self, command: SendReply) -> tuple[UUID, tuple[Part, ...], str]:
+    def _render(self, command: SendReply, now: datetime) -> tuple[UUID, tuple[Part, ...], str]:
         """Account, parts, and why it is refused at once, if it is."""
         try:
             account = self._directory().account_of(command.inbox_id)
@@ -81,7 +85,8 @@ class Outbound:
         if channel is None:
             return account.id, (), "no_channel"
         try:
-            return account.id, channel.render(command), ""
+            inbox = self._directory().inboxes[command.inbox_id]
+            return account.id, channel.render(carried(command, channel, self._links, inbox.brand_id, now)), ""
         except Rejected as error:
             return account.id, (), error.code
         except (DragomanError, ValueError, LookupError, TypeError, AttributeError):

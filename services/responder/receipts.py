@@ -1,6 +1,6 @@
 """The topic `receipts`: what vendors say of parts, and what the brand's side wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,8 +28,11 @@ OPEN = ("sending", "unknown")
 _echo = msgspec.json.Decoder(EchoReceived)
 
 
-async def handle(tx: Transaction, batch: Sequence[Event]) -> None:
-    """The handler of the topic. Raises PoisonEvent for what does not belong there."""
+async def handle(tx: Transaction, batch: Sequence[Event], suppresses: Mapping[str, frozenset[str]]) -> None:
+    """The handler of the topic; `suppresses` are the codes by channel after which nothing more goes to a peer.
+
+    Raises PoisonEvent for what does not belong there.
+    """
     rows: list[dict[str, Any]] = []
     for position, event in enumerate(batch):
         if not isinstance(event.data, ReceiptReceived | EchoReceived) or event.inbox_id is None:
@@ -38,7 +41,7 @@ async def handle(tx: Transaction, batch: Sequence[Event]) -> None:
     unique = list({(row["inbox_id"], row["key"]): row for row in rows}.values())
     new = await store.new_receipts(tx, unique)
     fresh = [row for row in unique if (row["inbox_id"], row["key"]) in new]
-    touched = await _apply_receipts(tx, [row for row in fresh if row["kind"] == "receipt"])
+    touched = await _apply_receipts(tx, [row for row in fresh if row["kind"] == "receipt"], suppresses)
     touched |= await match_echoes(tx, [row for row in fresh if row["kind"] == "echo"])
     await tell(tx, touched)
 
@@ -63,14 +66,16 @@ def _rows(event: Event, data: ReceiptReceived | EchoReceived, tx: Transaction) -
         encoded = msgspec.json.encode(data)
         return [base | {"kind": "echo", "state": "echo", "at": data.occurred_at, "external_id": data.external_id,
                         "held_until": held_until, "data": encoded}]  # fmt: skip
-    base |= {"kind": "receipt", "state": data.state, "at": data.at}
+    base |= {"kind": "receipt", "state": data.state, "at": data.at, "channel": data.channel, "code": data.code}
     rows = [base | {"key": f"{data.keys[0]}#{id_}", "external_id": id_} for id_ in data.external_ids]
     if data.watermark is not None or not rows:
         rows.append(base | {"watermark": data.watermark})
     return rows
 
 
-async def _apply_receipts(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[UUID]:
+async def _apply_receipts(
+    tx: Transaction, rows: Sequence[dict[str, Any]], suppresses: Mapping[str, frozenset[str]]
+) -> set[UUID]:
     """Moves the parts that the receipts name; what names none yet is kept until its part is known."""
     if not rows:
         return set()
@@ -83,10 +88,14 @@ async def _apply_receipts(tx: Transaction, rows: Sequence[dict[str, Any]]) -> se
     known = {part["id"]: part for part in (*named, *of_peers)}
     state = {id_: part["receipt"] for id_, part in known.items()}
     touched: set[UUID] = set()
+    suppressed = []
     for row in rows:
+        is_final = row["state"] == "failed" and row["code"] in suppresses.get(row["channel"], ())
         for part in known.values():
             if not _concerns(row, part):
                 continue
+            if is_final:
+                suppressed.append((part["inbox_id"], part["peer"], part["brand_id"], "bounced", row["code"]))
             joined = join(state[part["id"]], row["state"])
             if row["reference"] == str(part["id"]) and row["external_id"]:
                 await store.prove(tx, part["id"], row["external_id"])
@@ -96,6 +105,8 @@ async def _apply_receipts(tx: Transaction, rows: Sequence[dict[str, Any]]) -> se
                 touched.add(part["reply_id"])
     moved = [(id_, receipt) for id_, receipt in state.items() if receipt != known[id_]["receipt"]]
     await store.set_receipts(tx, moved)
+    if suppressed:
+        await store.suppress(tx, suppressed)
     return touched
 
 

@@ -1,6 +1,6 @@
 """The SQL on the schema `responder`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +11,8 @@ import asyncpg
 from shared.channels.contract import Part
 from shared.db.transaction import Transaction
 
-# Longer than any call may take, so that an expired one is of a process that is gone.
-LEASE = timedelta(seconds=60)
+# What a lease is longer than the channel's call may take, so that an expired one is of a process that is gone.
+LEASE_MARGIN = timedelta(seconds=25)
 UNFINISHED = "('waiting', 'sending', 'unknown')"
 
 
@@ -79,11 +79,12 @@ async def claim(
     broken: Sequence[UUID],
     default_free: int,
     most: int,
+    call_within: Mapping[str, timedelta],
 ) -> list[Claimed]:
     """Parts that may leave now, written as `sending`: the heads of their conversations, a few of every account.
 
     `free` are the slots of accounts that have calls open, `blocked` the accounts whose circuit is open, `broken` the
-    inboxes.
+    inboxes, `call_within` how long a channel's call may take; what no channel has is not claimed for long.
     """
     rows = await tx.fetch(
         f"""
@@ -107,7 +108,11 @@ async def claim(
             WHERE p.state = 'waiting' ORDER BY p.id FOR UPDATE OF p SKIP LOCKED
         )
         UPDATE responder.part AS p
-        SET state = 'sending', attempts = attempts + 1, holder = $1, lease_until = $3, next_at = NULL,
+        SET state = 'sending', attempts = attempts + 1, holder = $1, next_at = NULL,
+            lease_until = $3::timestamptz + coalesce(
+                (SELECT c.takes FROM unnest($10::text[], $11::interval[]) AS c (name, takes) WHERE c.name = d.channel),
+                interval '0'
+            ),
             started_at = coalesce(p.started_at, $2)
         FROM locked, responder.delivery AS d
         WHERE p.id = locked.id AND d.reply_id = p.reply_id
@@ -115,13 +120,15 @@ async def claim(
         """,
         holder,
         tx.now,
-        tx.now + LEASE,
+        tx.now + LEASE_MARGIN,
         list(blocked),
         list(free),
         list(free.values()),
         default_free,
         most,
         list(broken),
+        list(call_within),
+        list(call_within.values()),
     )
     if rows:
         await tx.execute(
@@ -277,6 +284,42 @@ async def resolve_unknown(
         "UPDATE responder.attempt SET outcome = $2 WHERE part_id = $1 AND outcome = 'unknown'",
         part_id, "resent" if state == "waiting" else state,
     )  # fmt: skip
+
+
+async def times_resent(tx: Transaction, part_id: UUID) -> int:
+    """How often a part was sent again though nobody could tell whether it had left."""
+    return int(
+        await tx.fetchval("SELECT count(*) FROM responder.attempt WHERE part_id = $1 AND outcome = 'resent'", part_id)
+    )
+
+
+# addresses that nothing is sent to
+
+
+async def suppress(tx: Transaction, rows: Sequence[tuple[UUID, str, UUID, str, str]]) -> None:
+    """(inbox, peer, brand, reason, code): nothing goes there until the peer writes again."""
+    unique = list({(row[0], row[1]): row for row in rows}.values())
+    await tx.execute(
+        """
+        INSERT INTO responder.suppression (inbox_id, peer, brand_id, reason, code, at)
+        SELECT *, $6 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[])
+        ON CONFLICT (inbox_id, peer) DO UPDATE SET reason = excluded.reason, code = excluded.code, at = excluded.at
+        """,
+        *([row[n] for row in unique] for n in range(5)),
+        tx.now,
+    )
+
+
+async def suppression_of(tx: Transaction, inbox_id: UUID, peer: str, heard_at: datetime | None) -> str | None:
+    """The code for which nothing goes to a peer, None where it may; one that is older than `heard_at` is lifted."""
+    if heard_at is not None:
+        await tx.execute(
+            "DELETE FROM responder.suppression WHERE inbox_id = $1 AND peer = $2 AND at < $3", inbox_id, peer, heard_at
+        )
+    code: str | None = await tx.fetchval(
+        "SELECT code FROM responder.suppression WHERE inbox_id = $1 AND peer = $2", inbox_id, peer
+    )
+    return code
 
 
 async def tell_deliveries(tx: Transaction, rows: Sequence[tuple[UUID, str, str, str]]) -> None:

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ import msgspec
 
 from services.responder import circuit, receipts, store
 from services.responder.domain.delivery import ASK_AFTER, Outcome, retry_at, verdict
+from services.responder.files import BrandFiles
 from services.responder.store import Claimed
 from services.responder.telling import SOURCE, tell
 from shared.accounts import Account, Directory, Inbox
@@ -23,10 +24,11 @@ from shared.db.transaction import Database, Transaction
 from shared.errors import AccountBroken, DragomanError, InboxBroken, OutcomeUnknown, Unavailable
 from shared.events import AccountHealth, Event, SendReply, encode
 from shared.ids import new_id
+from shared.links import Links
+from shared.objects import Objects
 
 log = logging.getLogger(__name__)
 
-CALL_WITHIN = 35.0
 IN_FLIGHT = 64
 # Our own commits wake us; other processes' are found by looking.
 LOOK_EVERY = 0.05
@@ -48,12 +50,17 @@ class Worker:
         *,
         alone: bool,
         plain_httpx: bool,
+        links: Links,
+        objects: Objects,
     ) -> None:
         self._database = database
         self._directory = directory
         self._channels: Mapping[str, Channel] = {channel.name: channel for channel in channels}
+        self._call_within = {channel.name: channel.call_within for channel in channels}
         self._look_every = LOOK_EVERY_ALONE if alone else LOOK_EVERY
         self._plain_httpx = plain_httpx
+        self._links = links
+        self._objects = objects
         self._holder = f"responder-{new_id()}"
         self._woken = asyncio.Event()
         self._accounts: dict[UUID, circuit.Account] = {}
@@ -117,7 +124,7 @@ class Worker:
         async def work(tx: Transaction) -> list[Claimed]:
             blocked = [id_ for id_, slots in free.items() if slots == 0]
             broken = [id_ for id_, inbox in self._inboxes.items() if inbox.free(now) == 0]
-            return await store.claim(tx, self._holder, free, blocked, broken, circuit.SLOTS, room)
+            return await store.claim(tx, self._holder, free, blocked, broken, circuit.SLOTS, room, self._call_within)
 
         claimed = await self._database.retrying(work)
         for part in claimed:
@@ -145,8 +152,8 @@ class Worker:
 
     async def _attempt(self, part: Claimed) -> tuple[Outcome, DragomanError | None]:
         """One call of the vendor, and what it leads to."""
-        now = await self._now()
         command = msgspec.json.decode(part.command, type=SendReply)
+        now, suppressed = await self._facts(part, command)
         jitter = random.uniform(-1, 1)  # noqa: S311
         try:
             channel = self._channels[part.channel]
@@ -154,11 +161,14 @@ class Worker:
             inbox = self._directory().inboxes[part.inbox_id]
             if now >= part.expires_at:
                 return Outcome(state="expired", reason="expired"), None
+            if suppressed is not None:
+                return Outcome(state="refused", reason="suppressed", code=suppressed), None
             permission = channel.may_write(command, inbox, now)
             if not permission.allowed:
                 return Outcome(state="refused", reason=permission.reason), None
-            attempt = Try(part=part.part, reference=str(part.id), started_at=part.started_at)
-            async with asyncio.timeout(CALL_WITHIN):
+            files = BrandFiles(self._links, self._objects, part.brand_id)
+            attempt = Try(part=part.part, reference=str(part.id), started_at=part.started_at, files=files)
+            async with asyncio.timeout(channel.call_within.total_seconds()):
                 external_id = await channel.send(await self._client(channel, account), attempt, account, inbox)
         except DragomanError as error:
             return verdict(error, part.attempts, now, jitter), error
@@ -171,9 +181,10 @@ class Worker:
             return verdict(unclear, part.attempts, now, jitter), unclear
         return Outcome(state="accepted", external_id=external_id), None
 
-    async def _now(self) -> datetime:
+    async def _facts(self, part: Claimed, command: SendReply) -> tuple[datetime, str | None]:
+        """The time, and the code for which nothing goes to this peer, if there is one."""
         async with self._database.transaction() as tx:
-            return tx.now
+            return tx.now, await store.suppression_of(tx, part.inbox_id, part.part.peer, command.heard_at)
 
     async def _client(self, channel: Channel, account: Account) -> Any:
         """What the account's calls go through; opened once, for several may ask at the same time."""
@@ -204,13 +215,16 @@ class Worker:
             if mine and outcome.state in ("refused", "expired"):
                 behind = [p["id"] for p in parts if p["state"] == "waiting"]
                 await store.change_parts(tx, behind, "refused", reason="earlier_part_refused")
+            if mine and outcome.reason != "suppressed" and outcome.code in self._suppresses(part):
+                await store.suppress(tx, [(part.inbox_id, part.part.peer, part.brand_id, "rejected", outcome.code)])
             if outcome.external_id is not None:
                 await receipts.catch_up(tx, next(p for p in parts if p["id"] == part.id), outcome.external_id)
             await tell(tx, [part.reply_id])
             if health is not None:
                 await self._tell_health(tx, part, health, outcome.code)
 
-        until = asyncio.get_running_loop().time() + store.LEASE.total_seconds()
+        lease = self._call_within.get(part.channel, timedelta(0)) + store.LEASE_MARGIN
+        until = asyncio.get_running_loop().time() + lease.total_seconds()
         while True:
             try:
                 return await self._database.retrying(work)
@@ -218,6 +232,10 @@ class Worker:
                 if asyncio.get_running_loop().time() > until:
                     return None
                 await asyncio.sleep(0.5)
+
+    def _suppresses(self, part: Claimed) -> frozenset[str]:
+        channel = self._channels.get(part.channel)
+        return channel.suppresses if channel is not None else frozenset()
 
     async def _tell_health(self, tx: Transaction, part: Claimed, state: str, code: str) -> None:
         broken = state == "broken"
@@ -277,7 +295,7 @@ class Worker:
         try:
             account = self._directory().account_of(row["inbox_id"])
             inbox: Inbox = self._directory().inboxes[row["inbox_id"]]
-            async with asyncio.timeout(CALL_WITHIN):
+            async with asyncio.timeout(channel.call_within.total_seconds()):
                 found = await channel.ask(await self._client(channel, account), attempt, account, inbox)
         except (DragomanError, TimeoutError, *STUMBLES) as error:
             log.warning("part %s could not be asked about: %s", row["id"], type(error).__name__)
@@ -292,7 +310,9 @@ class Worker:
             if tx.now < proof_until:
                 await store.postpone_unknown(tx, row["id"], proof_until)
                 return False
-            if not channel.resend_unproven:
+            most = channel.resend_at_most
+            is_enough = most is not None and await store.times_resent(tx, row["id"]) >= most
+            if is_enough or not channel.resend_unproven:
                 await store.postpone_unknown(tx, row["id"], None)
                 await tell(tx, [row["reply_id"]])
                 return False

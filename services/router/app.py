@@ -23,6 +23,8 @@ from shared.channels.contract import Channel
 from shared.channels.registry import CHANNELS
 from shared.db.transaction import Database, Transaction
 from shared.events import Event
+from shared.links import Links
+from shared.objects import store_of
 from shared.parts import Parts
 from shared.topics import Topic
 
@@ -74,6 +76,8 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
                 dispatcher=dispatcher,
                 settings=parts.settings,
                 stream=stream,
+                objects=store_of(parts.settings),
+                links=Links(parts.vault, parts.settings.address),
             )
         )
         yield Router(app, lambda: [t for t in (relay.trouble, dispatcher.trouble, timers.trouble, stream.trouble) if t])

@@ -12,7 +12,7 @@ from services.router.store.customers import Customer
 from shared import events
 from shared.accounts import Inbox
 from shared.channels.contract import Channel
-from shared.events import Event
+from shared.events import Attachment, Event
 
 FromAPerson = (
     events.MessageReceived
@@ -58,6 +58,9 @@ class Facts:
     of_peer: dict[tuple[UUID, UUID], list[UUID]] = field(default_factory=dict)
     of_thread: dict[tuple[UUID, str], list[UUID]] = field(default_factory=dict)
     marks: list[tuple[seen.Mark, UUID, UUID | None]] = field(default_factory=list)
+    # Of stored messages whose files were fetched, or not; and which of them changed.
+    attachments: dict[UUID, list[Attachment]] = field(default_factory=dict)
+    settled: set[UUID] = field(default_factory=set)
 
     def add(self, change: Change) -> None:
         c = change.after

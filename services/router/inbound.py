@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.router import files
 from services.router.domain import clocks, language, threads
 from services.router.domain.conversation import (
     Change,
@@ -76,13 +77,17 @@ class Inbound:
         found = await customers.find_or_make(tx, {(brand, a.kind, a.value): a for _, brand, _, a in fresh})
         facts = Facts(tx.now, configuration, self._channels, known, found, self._detect)
         peers = {(inbox, found[(brand, a.kind, a.value)].id, thread) for inbox, brand, thread, a in fresh}
-        columns = list(zip(*peers, strict=True)) or [(), (), ()]
-        for conversation in await conversations.lock_of_peers(tx, *map(list, columns)):
+        inboxes, people, thread_ids = map(list, list(zip(*peers, strict=True)) or [(), (), ()])
+        media = files.of_stored_messages(batch, known)
+        told = sorted({data.conversation_id for data in media})
+        for conversation in await conversations.lock_of_peers(tx, inboxes, people, thread_ids, told):
             facts.add(Change.of(conversation, tx.now))
+        await files.load(tx, facts, media)
         return facts
 
 
 async def _save(tx: Transaction, facts: Facts) -> None:
+    await files.save(tx, facts)
     await conversations.save(tx, list(facts.changes.values()), facts.configuration)
     await customers.save(tx, list({c.id: c for c in facts.customers.values()}.values()))
     await seen.mark(tx, facts.marks)
@@ -142,6 +147,7 @@ def _unrecognised(case: Case, facts: Facts) -> UUID:
         received_at=case.received_at,
         reason=data.what,
         raw=data.raw or None,
+        raw_ref=data.raw_ref,
     )
     change.messages.append(message)
     change.record(Unrecognised(message_id=message.id, what=data.what), ACTOR)
@@ -175,8 +181,10 @@ def _message(case: Case, facts: Facts) -> UUID:
         occurred_at=occurred_at,
         received_at=case.received_at,
         raw=data.raw or None,
+        raw_ref=data.raw_ref,
     )
     change.messages.append(message)
+    files.fetch(change, message, channel)
     late = before.last_inbound_at is not None and occurred_at < before.last_inbound_at
     change.record(Received(message_id=message.id, author=data.author, occurred_at=occurred_at, late=late), data.author)
     if data.reply_context and not late:
@@ -250,4 +258,6 @@ def _queue(change: Change, before: Conversation, facts: Facts) -> None:
 DECIDERS: Mapping[type[Data], Callable[[Case, Facts], UUID | None]] = {
     events.MessageReceived: _message,
     events.Unrecognised: _unrecognised,
+    events.MediaStored: files.stored,
+    events.MediaFailed: files.failed,
 }

@@ -218,6 +218,8 @@ class Channel:
     locate: Callable[[Any, Attachment, Account, Inbox], Awaitable[Source]] | None = None
     may_write: Callable[[Draft, Inbox, datetime], Permission] = always_allowed
     text_limit: int
+    # What it takes as a file: most bytes by kind (`image`, `audio`, `video`, `file`); the rest leaves as a link.
+    media_limit: Mapping[str, int] = field(default_factory=dict)
     body_limit: int = 1_000_000
     answer_within: timedelta = timedelta(seconds=3)
     # How long an echo or receipt may take to prove an attempt whose outcome is unknown.
@@ -225,5 +227,11 @@ class Channel:
     # Where neither proof nor asking tells: a duplicate beats a loss in a chat, a person decides elsewhere.
     resend_unproven: bool = False
     weight: int = 1
+    # After so many of those a person decides here too; None: as long as the reply has not expired.
+    resend_at_most: int | None = None
+    # Longer than what `send` and `ask` may take by their own limits: a call that is cut off here is in doubt.
+    call_within: timedelta = timedelta(seconds=35)
+    # Codes of Rejected and of failed receipts after which nothing more goes to that peer until they write again.
+    suppresses: frozenset[str] = frozenset()
     # How long a resolved conversation is opened again by the same customer.
     reopen_within: timedelta = timedelta(days=3)

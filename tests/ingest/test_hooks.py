@@ -20,6 +20,7 @@ from shared.clock import utc_now
 from shared.errors import Unavailable
 from shared.events import DeadLetter, Record, decode
 from shared.ids import derived_id
+from shared.objects import FolderStore, Objects
 
 SECRET = "app-secret"
 BRAND, INBOX, ACCOUNT = derived_id("b"), derived_id("i"), derived_id("a")
@@ -55,12 +56,13 @@ class Front:
         self.bus = Bus()
         self.spool = Spool(folder, limits.pop("spool_limit", 10_000_000))
         self.spool.open()
+        self.objects: Objects = FolderStore(folder.parent / f"{folder.name}-media")
         self.stopping = asyncio.Event()
         self.directory = DIRECTORY
         self.hooks = Hooks(
             limits.pop("channels", (messenger.channel,)),
             lambda: self.directory,
-            Outlet(self.bus, self.spool),  # type: ignore[arg-type]
+            Outlet(self.bus, self.spool, self.objects),  # type: ignore[arg-type]
             stopping=self.stopping,
             in_flight=limits.pop("in_flight", 512),
             bytes_in_flight=limits.pop("bytes_in_flight", 10_000_000),

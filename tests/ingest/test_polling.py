@@ -21,6 +21,7 @@ from shared.db.transaction import Database
 from shared.errors import AccountBroken, BadPayload, Fenced, Throttled, Unavailable
 from shared.events import AccountHealth, Address, DeadLetter, MessageReceived, decode
 from shared.ids import derived_id
+from shared.objects import FolderStore, Objects
 from tests.ingest.test_hooks import Bus
 
 AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -90,10 +91,11 @@ class Poller:
     accounts: Sequence[Account]
     bus: Bus
     spool: Spool
+    objects: Objects
 
     def polling(self, every: float = 0.02) -> Polling:
         directory = Directory(1, {a.id: a for a in self.accounts}, {}, {})
-        outlet = Outlet(self.bus, self.spool)  # type: ignore[arg-type]
+        outlet = Outlet(self.bus, self.spool, self.objects)  # type: ignore[arg-type]
         return Polling(self.database, lambda: directory, (self.vendor.channel,), outlet, every=every, plain_httpx=True)
 
     async def once(self, shop: str = "s1") -> None:
@@ -129,7 +131,9 @@ async def poller(database_url: str, tmp_path: Path) -> AsyncIterator[Poller]:
     await database.open()
     spool = Spool(tmp_path, 10_000_000)
     spool.open()
-    yield Poller(database, Vendor({"s1": ["a", "b"]}), [an_account("one", "s1")], Bus(), spool)
+    yield Poller(
+        database, Vendor({"s1": ["a", "b"]}), [an_account("one", "s1")], Bus(), spool, FolderStore(tmp_path / "media")
+    )
     spool.close()
     await database.close()
 

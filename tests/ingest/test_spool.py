@@ -11,6 +11,7 @@ from services.ingest.outlet import Outlet
 from services.ingest.spool import Spool, adopt
 from shared.errors import InboxMisconfigured, Unavailable
 from shared.events import Record
+from shared.objects import FolderStore
 from tests.ingest.test_hooks import Bus
 
 
@@ -195,7 +196,8 @@ async def test_what_an_earlier_run_left_keeps_a_process_from_being_ready(tmp_pat
 async def test_under_load_that_never_pauses_it_drains_all_the_same(tmp_path: Path) -> None:
     spool, bus = Spool(tmp_path, 100_000_000), Bus()
     spool.open()
-    outlet, over, count = Outlet(bus, spool), asyncio.Event(), 0  # type: ignore[arg-type]
+    outlet = Outlet(bus, spool, FolderStore(tmp_path / "media"))  # type: ignore[arg-type]
+    over, count = asyncio.Event(), 0
     bus.away = True
 
     async def customer(key: int) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import pytest
 from services.router import stream as streams
 from services.router.store import agents, changes
 from services.router.stream import MOST_PENDING, Reader, Rights, Stream
+from shared.background import background
 from shared.db.transaction import Transaction
 from tests.router.world import World, id_of
 
@@ -233,10 +234,9 @@ async def test_many_readers_who_come_and_go_know_in_the_end_what_is_there(w: Wor
     """Each keeps what the stream told and begins anew where it is told to; then it equals a fresh look."""
     stream = a_stream(w)
     dice = random.Random(5)
-    over = asyncio.Event()
+    knowledge: list[dict[str, int]] = [{} for _ in range(50)]
 
-    async def live(number: int) -> dict[str, int]:
-        known: dict[str, int] = {}
+    async def live(known: dict[str, int]) -> None:
         place: int | None = 0
         while True:
             async with reading(stream, place) as events:
@@ -244,25 +244,21 @@ async def test_many_readers_who_come_and_go_know_in_the_end_what_is_there(w: Wor
                 async for name, event in events:
                     place = event["seq"]
                     if name == "resync":
-                        known = {str(id_): n for id_, n in await stored(w)}
+                        known.clear()
+                        known.update((str(id_), n) for id_, n in await stored(w))
                     elif name != "begin":
                         known[event["conversation_id"]] = max(known.get(event["conversation_id"], 0), event["n"])
                     leave_after -= 1
-                    if leave_after == 0 or over.is_set():
+                    if leave_after == 0:
                         break
-            if over.is_set() and known == {str(id_): n for id_, n in await stored(w)}:
-                return known
 
-    async with stream.running(), asyncio.timeout(60):
-        readers = [asyncio.create_task(live(n)) for n in range(50)]
+    async with stream.running(), AsyncExitStack() as readers:
+        for known in knowledge:
+            await readers.enter_async_context(background(live(known), "reader"))
         for n in range(60):
             await w.receive(w.message(sender=f"k{n % 25}", key=f"m{n}"))
-        over.set()
-        for _ in range(40):
-            # Whoever waits for the next event is woken by one.
-            await w.receive(w.message(sender="last", key=str(random.random())))
-            if all(reader.done() for reader in readers):
-                break
-            await asyncio.sleep(0.1)
-        results = await asyncio.gather(*readers)
-    assert len(results) == 50
+        there = {str(id_): n for id_, n in await stored(w)}
+        async with asyncio.timeout(60):
+            while any(known != there for known in knowledge):
+                await asyncio.sleep(0.02)
+    assert len(there) == 25

@@ -1,6 +1,17 @@
 """Every route of agent frontends."""
 
-from services.router.api import admin, agents, changes, conversations, customers, problems, queues, replies, stream
+from services.router.api import (
+    admin,
+    agents,
+    attachments,
+    changes,
+    conversations,
+    customers,
+    problems,
+    queues,
+    replies,
+    stream,
+)
 from services.router.api.context import Api
 from services.router.api.limits import BodyLimit
 from services.router.api.openapi import Documented
@@ -21,6 +32,6 @@ def build(api: Api) -> Documented:
     app.state.api = api
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for module in (agents, conversations, changes, replies, customers, queues, stream, admin):
+    for module in (agents, conversations, changes, replies, attachments, customers, queues, stream, admin):
         app.include_router(module.api)
     return app

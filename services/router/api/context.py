@@ -11,6 +11,8 @@ from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
 from shared.channels.contract import Channel
 from shared.db.transaction import Database
+from shared.links import Links
+from shared.objects import Objects
 from shared.settings import Settings
 
 # Requests a second that a caller may make for long, and at once.
@@ -45,6 +47,8 @@ class Api:
     dispatcher: Dispatcher
     settings: Settings
     stream: Stream
+    objects: Objects
+    links: Links
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
 

@@ -15,6 +15,7 @@ from services.router.api.problems import not_found, responses
 from services.router.api.requests import Done, answer
 from services.router.domain import sentences
 from services.router.domain.plan import Configuration
+from services.router.files import Shown
 from services.router.store import conversations, screens
 from shared.db.transaction import Transaction
 
@@ -63,12 +64,14 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
         timeline = await screens.timeline(tx, row["customer_id"], None, TIMELINE) or []
         clock = await screens.running_clock(tx, conversation_id)
         permission = to_write(context, who, row, configuration, tx)
+        shown = Shown(context.links, context.channels, tx.now)
+        told = await screens.messages(tx, conversation_id)
         document = d.ConversationDocument(
             **_summary(row, configuration).model_dump(),
             language_by=row["language_by"],
             thread=row["thread"],
             matter=row["matter"],
-            messages=[d.MessageDocument(**m) for m in await screens.messages(tx, conversation_id)],
+            messages=[d.MessageDocument(**shown.message(m, row["brand_id"], row["channel"])) for m in told],
             clock=_clock(clock, tx) if clock else None,
             may_write=d.MayWrite(
                 allowed=permission.allowed,
@@ -77,7 +80,7 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
                 sentence=permission.sentence,
             ),
             decision=_decision(await screens.decisions(tx, conversation_id), row, configuration),
-            timeline=[d.TimelineMessage(**m) for m in timeline],
+            timeline=[d.TimelineMessage(**shown.message(m, row["brand_id"], m["channel"])) for m in timeline],
         )
         return Done(document, version=row["version"])
 

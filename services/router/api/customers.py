@@ -10,6 +10,7 @@ from services.router.api.context import Context
 from services.router.api.pages import Cursor, Limit, next_cursor, read_cursor
 from services.router.api.problems import not_found, responses
 from services.router.api.requests import Done, answer
+from services.router.files import Shown
 from services.router.store import screens
 from shared.db.transaction import Transaction
 
@@ -42,7 +43,10 @@ async def get_timeline(
         rows = await screens.timeline(tx, customer_id, after, limit)
         if rows is None:
             raise not_found()
-        items = [d.TimelineMessage(**row) for row in rows]
+        found = await screens.customer(tx, customer_id)
+        assert found is not None
+        shown = Shown(context.links, context.channels, tx.now)
+        items = [d.TimelineMessage(**shown.message(row, found["brand_id"], row["channel"])) for row in rows]
         return Done(d.TimelinePage(items=items, next=next_cursor(rows, limit, "occurred_at")))
 
     return await answer(context, who, work)

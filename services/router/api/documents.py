@@ -86,9 +86,27 @@ class PresenceDocument(BaseModel):
 
 
 class Attachment(BaseModel):
-    kind: str
-    url: str = ""
+    kind: str = Field(description="image, audio, video, file, or what the vendor calls it")
+    url: str = Field("", description="At the vendor, where it may be gone")
     name: str = ""
+    size: int | None = Field(None, description="Bytes")
+    media_type: str = Field("", description="As the bytes say, once it is stored")
+    sha256: str = ""
+    state: str = Field("", description="stored, pending, failed, or elsewhere (only the vendor has it)")
+    href: str | None = Field(None, description="Of a stored one: works for 15 minutes, without a token")
+    error: str = Field("", description="Why it failed: too_large, private_address, gone, ...")
+
+
+class Uploaded(BaseModel):
+    """A file that a reply may name."""
+
+    model_config = shown(brand_id=ID, sha256="0" * 64, name="label.pdf", media_type="application/pdf", size=48213)
+
+    brand_id: UUID
+    sha256: str
+    name: str
+    media_type: str = Field(description="As the bytes say, whatever was declared")
+    size: int
 
 
 class MessageDocument(BaseModel):

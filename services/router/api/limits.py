@@ -6,6 +6,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # A text of 50 000 characters in JSON with every character escaped has room in it.
 BODY_LIMIT = 1_000_000
+UPLOAD_LIMIT = 25_000_000
+UPLOADS = "/v1/attachments"
+# What the form of an upload adds to its file.
+FORM_LIMIT = 10_000
 
 
 class BodyLimit:
@@ -19,15 +23,16 @@ class BodyLimit:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         announced = Headers(scope=scope).get("content-length", "0")
+        most = UPLOAD_LIMIT + FORM_LIMIT if scope["path"] == UPLOADS else self._most
         promised = int(announced) if announced.isdecimal() else 0
         got = 0
 
         async def limited() -> Message:
             nonlocal got
-            _check(promised, self._most)
+            _check(promised, most)
             message = await receive()
             got += len(message.get("body", b""))
-            _check(got, self._most)
+            _check(got, most)
             return message
 
         return await self._app(scope, limited, send)

@@ -5,21 +5,23 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Request, Response
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.router.api import documents as d
+from services.router.api.attachments import MOST_OF_A_REPLY, Named, named
 from services.router.api.auth import Actor, Caller
 from services.router.api.changes import CHANGES, done, save
 from services.router.api.context import Api, Context
 from services.router.api.permissions import author_kind, held_by, to_write
 from services.router.api.problems import Problem, not_found, responses
-from services.router.api.requests import Done, Form, IdempotencyKey, IfMatch, Words, effect, locked, matching
+from services.router.api.requests import Done, Form, IdempotencyKey, IfMatch, MaybeWords, effect, locked, matching
 from services.router.domain.conversation import Change, Conversation, Message, ReplyWritten, Resolved
 from services.router.store import audit, conversations, screens
 from shared.channels.contract import Permission
+from shared.channels.media import expressible
 from shared.db.transaction import Transaction
 from shared.errors import Rejected
-from shared.events import ReplayDelivery, SendReply, WithdrawReply
+from shared.events import Attachment, ReplayDelivery, SendReply, WithdrawReply
 
 api = APIRouter(prefix="/v1", tags=["replies"])
 # A reply that could not leave for this long is not worth sending any more.
@@ -28,8 +30,21 @@ COMMANDS = responses(400, 404, 409)
 
 
 class ReplyText(Form):
-    text: Words = Field(examples=["Ihr Paket ist unterwegs und kommt morgen an."])
+    attachments: list[Named] = Field([], max_length=MOST_OF_A_REPLY, description="Files of the conversation's brand")
+    text: MaybeWords = Field(
+        "",
+        description="May be empty beside a file",
+        examples=["Ihr Paket ist unterwegs und kommt morgen an."],
+        validate_default=True,
+    )
     resolve: bool = Field(False, description="Done with this; its clock still runs until the vendor took the reply")
+
+    @field_validator("text")
+    @classmethod
+    def _something(cls, text: str, info: ValidationInfo) -> str:
+        if not text and not info.data.get("attachments"):
+            raise ValueError("a text or a file")
+        return text
 
 
 @api.post(
@@ -40,14 +55,18 @@ async def reply(
     conversation_id: UUID, request: Request, context: Context, who: Actor, body: Annotated[ReplyText, Body()],
     if_match: IfMatch = None, idempotency_key: IdempotencyKey = None,
 ) -> Response:  # fmt: skip
-    """Accepts the reply for sending; its message shows what became of it."""
+    """Accepts the reply for sending; its message shows what became of it.
+
+    Files that the channel does not take leave as links in the text.
+    """
+    files = await _files(context, who, conversation_id, body)
 
     async def work(tx: Transaction) -> Done:
         c = held_by(await matching(tx, conversation_id, if_match), who)
         permission = await _permission(context, who, c, tx)
-        message = _message(c, who, body.text, tx)
+        message = _message(c, who, body.text, files, tx)
         command = _command(c, message, who, permission)
-        _check_expressible(context, command)
+        _check_expressible(context, command, c)
         change = Change.of(c, tx.now)
         change.messages.append(message)
         change.record(ReplyWritten(message_id=message.id, agent_id=who.agent_id), who.actor)
@@ -59,6 +78,17 @@ async def reply(
     return await effect(context, who, request, idempotency_key, work)
 
 
+async def _files(context: Api, who: Caller, conversation_id: UUID, body: ReplyText) -> list[Attachment]:
+    """Read before the conversation is locked, for a store may take its time. Raises Problem 404, 422, 503."""
+    if not body.attachments:
+        return []
+    async with context.database.transaction(brands=who.brands) as tx:
+        found = await screens.conversation(tx, conversation_id)
+    if found is None:
+        raise not_found()
+    return await named(context, found["brand_id"], body.attachments)
+
+
 async def _permission(context: Api, who: Caller, c: Conversation, tx: Transaction) -> Permission:
     """Raises Problem 409 where the vendor does not let us write now."""
     row = {"channel": c.channel, "inbox_id": c.inbox_id, "reply_context": c.reply_context}
@@ -68,12 +98,13 @@ async def _permission(context: Api, who: Caller, c: Conversation, tx: Transactio
     return permission
 
 
-def _message(c: Conversation, who: Caller, text: str, tx: Transaction) -> Message:
+def _message(c: Conversation, who: Caller, text: str, files: list[Attachment], tx: Transaction) -> Message:
     return Message(
         kind="reply",
         author_kind=author_kind(who),
         author_id=who.agent_id,
         text=text,
+        attachments=files,
         language=c.language,
         occurred_at=tx.now,
         received_at=tx.now,
@@ -93,16 +124,19 @@ def _command(c: Conversation, message: Message, who: Caller, permission: Permiss
         channel=c.channel,
         reply_context=c.reply_context,
         text=message.text,
+        attachments=list(message.attachments),
         language=c.language,
         author_kind=author_kind(who),
         expires_at=permission.until or message.occurred_at + REPLY_LASTS,
+        heard_at=c.last_inbound_at,
     )
 
 
-def _check_expressible(context: Api, command: SendReply) -> None:
+def _check_expressible(context: Api, command: SendReply, c: Conversation) -> None:
     """Raises Problem 409 for what the channel could never send; the responder renders it again."""
+    channel = context.channels[command.channel]
     try:
-        context.channels[command.channel].render(command)
+        channel.render(expressible(command, channel, lambda a: context.links.of(c.brand_id, a, command.expires_at)))
     except Rejected as error:
         raise Problem(409, error.code, "The channel cannot carry this reply", str(error)) from None
 

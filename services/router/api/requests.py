@@ -31,6 +31,8 @@ IdempotencyKey = Annotated[
 ]
 # PostgreSQL cannot keep a NUL; a text of blanks says nothing.
 Words = Annotated[str, StringConstraints(min_length=1, max_length=50_000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+# For what may come without words, like a file.
+MaybeWords = Annotated[str, StringConstraints(max_length=50_000, pattern=r"^([^\x00]*[^\s\x00][^\x00]*)?$")]
 Why = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 
 

@@ -116,6 +116,15 @@ class NoteAdded(Entry, frozen=True, kw_only=True, tag="note_added"):
     message_id: UUID
 
 
+class AttachmentSettled(Entry, frozen=True, kw_only=True, tag="attachment_settled"):
+    """A message's file is in our store, or why it never will be."""
+
+    message_id: UUID
+    position: int
+    sha256: str = ""
+    reason: str = ""
+
+
 class DeadlinePassed(Entry, frozen=True, kw_only=True, tag="deadline_passed"):
     clock_id: UUID
     what: Literal["near", "missed"]
@@ -131,7 +140,8 @@ class Resolved(Entry, frozen=True, kw_only=True, tag="resolved"):
 
 AnyEntry = (
     Opened | Reopened | Received | Unrecognised | LanguageSet | ClockStarted | Queued | StepReached | Offered | Declined
-    | Lapsed | Assigned | ReplyWritten | ReplyMoved | AnsweredElsewhere | NoteAdded | DeadlinePassed | Resolved
+    | Lapsed | Assigned | ReplyWritten | ReplyMoved | AnsweredElsewhere | NoteAdded | AttachmentSettled | DeadlinePassed
+    | Resolved
 )  # fmt: skip
 
 
@@ -304,6 +314,7 @@ class Message:
     state_at: datetime | None = None
     reason: str = ""
     raw: bytes | None = None
+    raw_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,9 +88,16 @@ async def lock(tx: Transaction, ids: Iterable[UUID], *, skip_locked: bool = Fals
 
 
 async def lock_of_peers(
-    tx: Transaction, inboxes: Sequence[UUID], customers: Sequence[UUID], threads: Sequence[str | None]
+    tx: Transaction,
+    inboxes: Sequence[UUID],
+    customers: Sequence[UUID],
+    threads: Sequence[str | None],
+    ids: Sequence[UUID] = (),
 ) -> list[Conversation]:
-    """Under lock: what a message of these customers in these inboxes may belong to, the latest of each pair."""
+    """Under lock: what a message of these customers in these inboxes may belong to, the latest of each pair.
+
+    And those with these ids, which events about stored messages name.
+    """
     rows = await tx.fetch(
         f"""
         SELECT {_SELECT} FROM router.conversation AS c
@@ -106,12 +113,14 @@ async def lock_of_peers(
                 SELECT id FROM router.conversation AS o
                 WHERE o.inbox_id = p.inbox_id AND o.thread = p.thread ORDER BY o.id DESC LIMIT 3
             ) AS f
+            UNION SELECT unnest($4::uuid[])
         )
         ORDER BY c.id FOR UPDATE
         """,
         list(inboxes),
         list(customers),
         list(threads),
+        list(ids),
     )
     return [conversation(row) for row in rows]
 
@@ -155,10 +164,10 @@ async def _write_messages(tx: Transaction, changes: Sequence[Change]) -> None:
         await tx.execute(
             """
             INSERT INTO router.message (id, brand_id, conversation_id, kind, author_kind, author_id, text, language,
-                attachments, occurred_at, received_at, number, state, state_at, reason, raw)
+                attachments, occurred_at, received_at, number, state, state_at, reason, raw, raw_ref)
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[],
                 $8::text[], $9::jsonb[], $10::timestamptz[], $11::timestamptz[], $12::integer[], $13::text[],
-                $14::timestamptz[], $15::text[], $16::bytea[])
+                $14::timestamptz[], $15::text[], $16::bytea[], $17::text[])
             """,
             [m.id for _, m in rows],
             [c.brand_id for c, _ in rows],
@@ -167,7 +176,7 @@ async def _write_messages(tx: Transaction, changes: Sequence[Change]) -> None:
                 [_field(m, name) for _, m in rows]
                 for name in (
                     "kind", "author_kind", "author_id", "text", "language", "attachments", "occurred_at",
-                    "received_at", "number", "state", "state_at", "reason", "raw",
+                    "received_at", "number", "state", "state_at", "reason", "raw", "raw_ref",
                 )
             ],
         )  # fmt: skip

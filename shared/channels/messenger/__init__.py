@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from shared.channels.contract import Channel
 from shared.channels.messenger.inbound import receive, verify
-from shared.channels.messenger.outbound import TEXT_LIMIT, render, send
+from shared.channels.messenger.media import locate
+from shared.channels.messenger.outbound import MEDIA_LIMIT, TEXT_LIMIT, render, send
 from shared.channels.messenger.rules import may_write
 
 channel = Channel(
@@ -15,8 +16,10 @@ channel = Channel(
     receive=receive,
     render=render,
     send=send,
+    locate=locate,
     may_write=may_write,
     text_limit=TEXT_LIMIT,
+    media_limit=MEDIA_LIMIT,
     body_limit=4_000_000,
     answer_within=timedelta(seconds=3),
     # Every own message comes back as an echo within seconds; a chat loses more by silence than by a repetition.

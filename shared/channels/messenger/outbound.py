@@ -22,6 +22,8 @@ from shared.events import Attachment, SendReply
 TEXT_LIMIT = 2000
 DEFAULT_URL = "https://graph.facebook.com"
 DEFAULT_VERSION = "v25.0"
+# Above that the vendor answers with a code of the 36000s.
+MEDIA_LIMIT = dict.fromkeys(("image", "audio", "video", "file"), 25_000_000)
 ATTACHMENTS = {"image": "image", "audio": "audio", "video": "video"}
 
 Verdict = type[DragomanError]
@@ -77,6 +79,10 @@ def render(reply: SendReply) -> tuple[Part, ...]:
 
 
 def _attached(attachment: Attachment) -> dict[str, Any]:
+    """The attachment of a message; one that we hold gets its address at the moment of the call."""
+    if attachment.sha256:
+        stored = msgspec.to_builtins(attachment)
+        return {"attachment": {"type": ATTACHMENTS.get(attachment.kind, "file"), "payload": {"stored": stored}}}
     if not attachment.url.startswith(("http://", "https://")):
         raise Rejected("the vendor fetches files from their address, and one has none", code="attachment_without_url")
     kind = ATTACHMENTS.get(attachment.kind, "file")
@@ -90,7 +96,7 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     payload = attempt.part.payload
     body: dict[str, Any] = {
         "recipient": {"id": payload["psid"]},
-        "message": {**payload["message"], "metadata": attempt.reference},
+        "message": {**_addressed(payload["message"], attempt), "metadata": attempt.reference},
         **_messaging_type(payload, inbox),
     }
     with calling():
@@ -106,6 +112,17 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     if not isinstance(message_id, str) or not message_id:
         raise OutcomeUnknown("the vendor answered 200 without a message id", code="no_message_id")
     return message_id
+
+
+def _addressed(message: Mapping[str, Any], attempt: Try) -> Mapping[str, Any]:
+    """The message with an address that the vendor can fetch now. Raises Rejected where there is none."""
+    stored = message.get("attachment", {}).get("payload", {}).get("stored")
+    if stored is None:
+        return message
+    if attempt.files is None:
+        raise Rejected("nothing can make an address for the file", code="attachment_without_url")
+    url = attempt.files.link(msgspec.convert(stored, Attachment))
+    return {"attachment": {**message["attachment"], "payload": {"url": url, "is_reusable": False}}}
 
 
 def _messaging_type(payload: Mapping[str, Any], inbox: Inbox) -> dict[str, str]:

@@ -1,14 +1,24 @@
 """The API's parts over a world."""
 
 import asyncio
+import os
 from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+
+from cryptography.fernet import Fernet
 
 from services.router.api import Api
 from services.router.api.auth import recheck
 from services.router.dispatch import Dispatcher
 from services.router.stream import Stream
+from shared.links import Links
+from shared.objects import FolderStore
+from shared.secrets import Vault
 from shared.settings import Settings
 from tests.router.world import World
+
+KEY = Fernet.generate_key().decode()
 
 
 def an_api(w: World) -> Api:
@@ -21,5 +31,7 @@ def an_api(w: World) -> Api:
         channels={channel.name: channel for channel in w.channels},
         dispatcher=Dispatcher(w.router, w.cache),
         settings=settings,
+        objects=FolderStore(Path(gettempdir()) / f"dragoman-files-{os.getpid()}"),
+        links=Links(Vault([KEY]), "http://test"),
         stream=Stream(w.router, partial(recheck, w.cache, settings), asyncio.Event(), alone=True),
     )

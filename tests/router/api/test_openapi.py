@@ -7,7 +7,7 @@ import pytest
 
 from tests.router.api.conftest import Client
 
-UNLOCKED = {"addNote", "withdrawReply", "replayReply", "replayDead"}
+UNLOCKED = {"addNote", "withdrawReply", "replayReply", "replayDead", "uploadAttachment"}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -28,9 +29,12 @@ from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
 from shared.db.transaction import Database
 from shared.events import DeadLetter
+from shared.links import Links
+from shared.objects import FolderStore
+from shared.secrets import Vault
 from shared.settings import Settings
 from tests import servers
-from tests.router.api.parts import an_api
+from tests.router.api.parts import KEY, an_api
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of, world
 
@@ -47,6 +51,8 @@ schema = schemathesis.openapi.from_dict(
             channels={},
             dispatcher=Dispatcher(Database("", role=None), ConfigurationCache()),
             settings=Settings(),
+            objects=FolderStore(Path("files")),
+            links=Links(Vault([KEY]), ""),
             stream=Stream(
                 Database("", role=None), partial(recheck, ConfigurationCache(), Settings()), asyncio.Event(), alone=True
             ),

@@ -1,0 +1,153 @@
+"""The store of customers' files: bytes under `{brand}/{sha256}`, in a folder or in an S3 bucket.
+
+What `put` returned for survives a power cut. The same bytes are kept once in a brand, and never across brands.
+"""
+
+import asyncio
+import hashlib
+import os
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from shared.errors import Rejected, Unavailable
+from shared.ids import new_id
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+class Objects(Protocol):
+    """The owner of bytes is a brand, or an account for what belongs to no inbox yet."""
+
+    async def put(self, owner: UUID, content: bytes) -> str:
+        """Keeps the bytes and gives their SHA-256 in hex; returns once they are safe. Raises Unavailable."""
+        ...
+
+    async def get(self, owner: UUID, sha256: str) -> bytes:
+        """Raises Rejected (`no_such_file`) where the owner has none of this hash, Unavailable."""
+        ...
+
+
+def missing() -> Rejected:
+    return Rejected("no file of this brand has this hash", code="no_such_file")
+
+
+class FolderStore:
+    """A folder on a disk of this machine, or one that all services mount."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def put(self, owner: UUID, content: bytes) -> str:
+        try:
+            return await asyncio.to_thread(self._put, owner, content)
+        except OSError as error:
+            raise Unavailable(f"a file cannot be kept: {type(error).__name__}", code="store_away") from error
+
+    async def get(self, owner: UUID, sha256: str) -> bytes:
+        if not is_sha256(sha256):
+            raise missing()
+        try:
+            return await asyncio.to_thread((self._root / str(owner) / sha256).read_bytes)
+        except FileNotFoundError:
+            raise missing() from None
+        except OSError as error:
+            raise Unavailable(f"a file cannot be read: {type(error).__name__}", code="store_away") from error
+
+    def _put(self, owner: UUID, content: bytes) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        folder = self._folder(owner)
+        target = folder / sha256
+        if not target.exists():
+            _write(folder / f".{new_id()}", target, content)
+        # Also where it was there before: whoever renamed it may have died before this.
+        _sync(folder)
+        return sha256
+
+    def _folder(self, owner: UUID) -> Path:
+        folder = self._root / str(owner)
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync(self._root)
+            _sync(self._root.parent)
+        return folder
+
+
+def _write(temporary: Path, target: Path, content: bytes) -> None:
+    """All of it or nothing, under its name only once its bytes are on the disk."""
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(target)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class BucketStore:
+    """A bucket, which confirms only what it has on its disks."""
+
+    WITHIN = 30.0
+
+    def __init__(self, bucket: "ObjectStore") -> None:
+        self._bucket = bucket
+
+    async def put(self, owner: UUID, content: bytes) -> str:
+        from obstore.exceptions import BaseError
+
+        sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            async with asyncio.timeout(self.WITHIN):
+                await self._bucket.put_async(f"{owner}/{sha256}", content)
+        except (BaseError, TimeoutError, OSError) as error:
+            raise Unavailable(f"a file cannot be kept: {type(error).__name__}", code="store_away") from error
+        return sha256
+
+    async def get(self, owner: UUID, sha256: str) -> bytes:
+        from obstore.exceptions import BaseError
+
+        if not is_sha256(sha256):
+            raise missing()
+        try:
+            async with asyncio.timeout(self.WITHIN):
+                found = await self._bucket.get_async(f"{owner}/{sha256}")
+                return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            raise missing() from None
+        except (BaseError, TimeoutError, OSError) as error:
+            raise Unavailable(f"a file cannot be read: {type(error).__name__}", code="store_away") from error
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it is one in hex, so that nothing else becomes part of a path."""
+    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
+
+
+def store_of(settings: Settings) -> Objects:
+    """The bucket that the settings name, else the folder."""
+    if settings.media_url is None:
+        return FolderStore(settings.media_dir or settings.data_dir / "media")
+    from obstore.store import from_url
+
+    # Ours is the time limit round a whole call; these end a single try in it.
+    bucket = from_url(
+        settings.media_url,
+        client_options={"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=20)},
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=25)},
+    )
+    return BucketStore(bucket)
