@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,10 +23,12 @@ from tests import kafka_cluster, servers
 RESULTS = Path(__file__).parent / "results"
 
 
-async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str]) -> list[Figure]:
+Keep = Callable[[Figure], None]
+
+
+async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str], keep: Keep) -> None:
     """Each bench in turn, alone on the machine."""
     await postgres.prepare()
-    figures: list[Figure] = []
     benches = {
         "hook_ack": hook_ack.measure,
         "router_messages": router.messages,
@@ -38,8 +41,8 @@ async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str
         if wanted and name not in wanted:
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)
-        figures += await bench(postgres, kafka)
-    return figures
+        for figure in await bench(postgres, kafka):
+            keep(figure)
 
 
 def main() -> None:
@@ -51,20 +54,23 @@ def main() -> None:
             cluster.start()
         else:
             print(f"without Kafka: {kafka_cluster.missing()}", file=sys.stderr)
-        try:
-            figures = asyncio.run(measure(postgres, cluster.bootstrap if cluster else None, set(sys.argv[1:])))
-        finally:
-            if cluster is not None:
-                cluster.close()
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.jsonl"
-    table = Table("figure", "value", "unit", "against", "ratio", "conditions")
-    with file.open("w") as lines:
-        for figure in figures:
-            line = figure.line(conditions)
-            lines.write(json.dumps(line) + "\n")
-            table.add_row(*(str(line[name]) for name in ("name", "value", "unit", "against", "ratio", "conditions")))
-    Console(width=160).print(table)
+        RESULTS.mkdir(exist_ok=True)
+        file = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.jsonl"
+        table = Table("figure", "value", "unit", "against", "ratio", "conditions")
+        # Line by line: a bench that fails takes no other's figures with it.
+        with file.open("w", buffering=1) as lines:
+
+            def keep(figure: Figure) -> None:
+                line = figure.line(conditions)
+                lines.write(json.dumps(line) + "\n")
+                table.add_row(*(str(line[n]) for n in ("name", "value", "unit", "against", "ratio", "conditions")))
+
+            try:
+                asyncio.run(measure(postgres, cluster.bootstrap if cluster else None, set(sys.argv[1:]), keep))
+            finally:
+                if cluster is not None:
+                    cluster.close()
+                Console(width=160).print(table)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from shared.channels.contract import Hook
 from shared.channels.messenger.inbound import receive
 from shared.events import Record
 from shared.ids import derived_id
+from shared.objects import FolderStore
 from shared.settings import Settings
 from tests import servers
 
@@ -125,13 +126,18 @@ async def serve(app: str, kafka: str, prefix: str) -> None:
     await bus.start()
     chosen: Any
     if app == "hooks":
-        spool = Spool(Path(mkdtemp(prefix="dragoman-bench-")), 10**9)
+        folder = Path(mkdtemp(prefix="dragoman-bench-"))
+        spool = Spool(folder / "spool", 10**9)
         spool.open()
         directory = _directory()
         chosen = Hooks(
-            (messenger.channel,), lambda: directory, Outlet(bus, spool), stopping=asyncio.Event(), in_flight=512,
+            (messenger.channel,),
+            lambda: directory,
+            Outlet(bus, spool, FolderStore(folder / "media")),
+            stopping=asyncio.Event(),
+            in_flight=512,
             bytes_in_flight=10**9,
-        )  # fmt: skip
+        )
     elif app == "empty_fastapi_route":
         chosen = FastAPI()
 

@@ -42,8 +42,11 @@ async def measure(_postgres: servers.Postgres, _kafka: str | None) -> list[Figur
 def _belongs(process: psutil.Process, pid: int, folder: str) -> bool:
     if process.pid == pid:
         return True
-    parents = [process, *process.parents()]
-    return any(folder in " ".join(p.cmdline()) for p in parents)
+    try:
+        return any(folder in " ".join(p.cmdline()) for p in (process, *process.parents()))
+    except psutil.Error:
+        # It ended while we looked, so it is none of ours.
+        return False
 
 
 def _cpu(family: list[psutil.Process]) -> float:
