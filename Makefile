@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KAFKA := deploy/kafka
 JAVA := java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -XX:+ExitOnOutOfMemoryError -cp '$(KAFKA)/jars/*'
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -q
 COPY := rm -rf $(KAFKA)/jars && mvn -q -B -C -f $(KAFKA)/pom.xml dependency:copy-dependencies
 
 .venv/.complete: requirements.lock pyproject.toml
@@ -13,8 +14,10 @@ setup: .venv/.complete  ## the environment from requirements.lock
 run: setup              ## the whole product in one process on embedded parts
 	@exec $(BIN)/dragoman run
 test: setup             ## every test but the faults; what this machine lacks is skipped, with a line how to get it
-	$(BIN)/python -m pytest -rs -m 'not faults and not alone' -n 3
+	$(BIN)/python -m pytest -rs -m 'not faults and not alone and not image' -n 3
 	$(BIN)/python -m pytest -rs -m alone
+image: setup            ## the container image's own steps without an engine: wheelhouse, installation, its services as processes
+	$(BIN)/python -m pytest -rs -m image
 faults: setup           ## processes and the broker are killed under load; broken builds must be found out
 	$(BIN)/python -m pytest -rs -m faults
 faults-long: setup      ## the same, each kill twenty times
@@ -25,8 +28,9 @@ lint: setup             ## style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 types: setup            ## mypy, strict
 	$(BIN)/mypy
-lock:                   ## requirements.lock anew, for every Python from 3.11 and every platform
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -q -o requirements.lock
+lock:                   ## both locks anew, for every Python from 3.11 and every platform; the image's has no extras
+	$(COMPILE) --all-extras -o requirements.lock
+	$(COMPILE) --constraints requirements.lock -o deploy/requirements.lock
 
 kafka: kafka-jars       ## one broker on 127.0.0.1:9092, its data in .kafka/; Ctrl-C ends it
 	$(JAVA) kafka.tools.StorageTool format --ignore-formatted --cluster-id=dragoman-local --config=$(KAFKA)/server.properties
@@ -37,4 +41,4 @@ $(KAFKA)/jars/.complete: $(KAFKA)/pom.xml $(KAFKA)/jars.sha256
 kafka-lock:             ## jars.sha256 anew, after a change of pom.xml: review it before you commit
 	$(COPY) && cd $(KAFKA)/jars && sha256sum *.jar > ../jars.sha256
 
-.PHONY: setup run test faults faults-long bench lint types lock kafka kafka-jars kafka-lock
+.PHONY: setup run test image faults faults-long bench lint types lock kafka kafka-jars kafka-lock

@@ -10,7 +10,7 @@ from services.ingest import app as ingest
 from services.media import media_of
 from services.responder import app as responder
 from services.router import app as router
-from services.together import listen, serve
+from services.serving import listen, serve
 from shared.bus.kafka import bus_of
 from shared.db.migrate import current
 from shared.errors import InboxMisconfigured

@@ -11,10 +11,11 @@ from uuid import UUID
 
 import typer
 import uvloop
+from cryptography.fernet import Fernet
 from rich.console import Console
 from rich.table import Table
 
-from services import alone, together
+from services import alone
 from services.ingest.inspect import inspect as inspect_capture
 from services.ingest.spool import adopt
 from services.router import configuration
@@ -83,7 +84,16 @@ async def router_database(settings: Settings) -> AsyncIterator[Database]:
 @cli.command()
 def run() -> None:
     """The whole product in one process, on embedded parts: nothing else is needed."""
-    perform(lambda settings: together.run(settings, lambda text: typer.echo(text, err=True)))
+
+    async def work(settings: Settings) -> None:
+        try:
+            # The stand-ins of the vendors are in no production image.
+            from services import together
+        except ImportError as error:
+            raise InboxMisconfigured("this installation has no stand-ins to run with", code="no_sandbox") from error
+        await together.run(settings, lambda text: typer.echo(text, err=True))
+
+    perform(work)
 
 
 @cli.command()
@@ -102,6 +112,12 @@ def router() -> None:
 def responder() -> None:
     """The service that sends replies and knows what became of them."""
     perform(lambda settings: alone.run("responder", settings, needed_url(settings), vault_of(settings)))
+
+
+@cli.command("secret-key")
+def secret_key() -> None:
+    """Prints a new key for DRAGOMAN_SECRET_KEYS; keep it, for what is sealed with it opens with nothing else."""
+    typer.echo(Fernet.generate_key().decode())
 
 
 @cli.command()

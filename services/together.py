@@ -1,15 +1,11 @@
 """All services and the sandbox in one process and on one port: `dragoman run`."""
 
-import asyncio
 import logging
-import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.health import health, switch
@@ -21,6 +17,7 @@ from services.router import configuration
 from services.sandbox import app as sandbox
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
+from services.serving import listen, serve
 from shared.bus.inprocess import InProcessBus
 from shared.channels.registry import CHANNELS
 from shared.db.directory import HOOK_TOKEN
@@ -138,47 +135,6 @@ def _below(prefix: str, app: ASGIApp) -> ASGIApp:
         await app({**scope, "path": scope["path"].removeprefix(prefix)}, receive, send)
 
     return stripped
-
-
-async def serve(app: ASGIApp, parts: Parts, listening: socket.socket, *, grace: int = 3) -> None:
-    """Answers on the socket until SIGINT, SIGTERM or `stopping`, which ends open streams before the server waits."""
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=grace,
-        backlog=2048,
-    )
-    served = uvicorn.Server(config)
-    loop = asyncio.get_running_loop()
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, parts.stopping.set)
-
-    async def stop() -> None:
-        await parts.stopping.wait()
-        served.should_exit = True
-
-    stopper = asyncio.create_task(stop(), name="stop")
-    try:
-        # Not `serve`, which would take the signals over.
-        await served._serve([listening])
-    finally:
-        stopper.cancel()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(name)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Raises OSError where the port is taken."""
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    return listening
 
 
 async def run(settings: Settings, say: Say) -> None:

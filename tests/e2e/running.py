@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 from cryptography.fernet import Fernet
 
-from services.together import configure, listen, sample, serve, together
+from services.serving import listen, serve
+from services.together import configure, sample, together
 from shared.bus.contract import Bus
 from shared.parts import Parts
 from shared.secrets import Vault
