@@ -10,11 +10,12 @@ import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.sandbox.commands import MessengerMessage, MiraklMessage, Misbehaviour, Vendor, WrongCommand
-from services.sandbox.graph import Graph, Item, last_status
+from services.sandbox.graph import Graph
 from services.sandbox.mirakl import Mirakl
 from services.sandbox.registry import STAND_INS
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State
+from services.sandbox.webhooks import Item, last_status
 
 # How long who asks waits for a webhook's end; its further attempts go on.
 PATIENCE = 15.0

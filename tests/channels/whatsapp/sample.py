@@ -1,4 +1,4 @@
-"""What the suites need of WhatsApp: an account with two numbers, its signature, a reply, and how the vendor takes it."""
+"""What the suites need of WhatsApp: an account with two numbers, its signature, a reply, how the vendor takes it."""
 
 import hashlib
 import hmac
