@@ -74,7 +74,9 @@ def check_keys(given: dict[str, Any], known: set[str], where: str) -> None:
 
 
 def failure(wanted: Misbehaviour) -> Response | None:
-    """The answer for the modes `error`, `429`, `500` and `503`, None for the others. Raises GraphError."""
+    """The answer for the modes with a code or a status, None for the others. Raises GraphError."""
+    if wanted.mode == "error_in_200":
+        return JSONResponse(GraphError(wanted.code or 0, "As it was asked for", wanted.subcode).body())
     if wanted.mode == "error":
         raise GraphError(wanted.code or 0, "As it was asked for", wanted.subcode)
     if wanted.mode == "429":
