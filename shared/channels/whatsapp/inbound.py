@@ -31,7 +31,8 @@ CHANNEL = "whatsapp"
 # Known, and nobody needs to see them: templates, quality and settings of the account, copies of what was before.
 SILENT_FIELDS = frozenset(
     {"account_alerts", "account_review_update", "account_settings_update", "account_update", "automatic_events",
-     "business_capability_update", "business_status_update", "business_username_update", "flows", "history",
+     "business_capability_update", "business_status_update", "business_username_update", "flows",
+     "group_lifecycle_update", "group_participants_update", "group_settings_update", "group_status_update", "history",
      "message_template_components_update", "message_template_quality_update", "message_template_status_update",
      "partner_solutions", "payment_configuration_update", "phone_number_name_update", "phone_number_quality_update",
      "security", "smb_app_state_sync", "template_category_update", "template_correct_category_detection",
