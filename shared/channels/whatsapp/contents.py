@@ -30,6 +30,8 @@ def content(raw: Mapping[str, Any]) -> Content | None:
     found = _media(kind, raw[kind]) if kind in MEDIA else reader(raw) if reader else None
     if found is None:
         return None
+    if "referral" not in raw and "context" not in raw:
+        return found
     also = [*_referral(raw.get("referral")), *_product(raw.get("context"))]
     return Content(found.text, [*found.attachments, *also])
 

@@ -41,21 +41,37 @@ class Person:
 
 def person(phone: Any, user_id: Any, contacts: Contacts) -> Person:
     """With what the request's contacts add. Raises BadPayload where nothing names anybody."""
-    given = [value for value in (phone, user_id) if value is not None]
-    contact = next((contacts[value] for value in given if isinstance(value, str) and value in contacts), {})
-    profile = contact.get("profile")
-    profile = profile if isinstance(profile, dict) else {}
-    name = next((n for n in (profile.get("name"), profile.get("username")) if isinstance(n, str) and n), "")
-    found = {"phone": "", "user_id": ""}
-    for value in (*given, contact.get("wa_id"), contact.get("user_id")):
-        if not isinstance(value, str | None):
+    contact = _contact_of(phone, user_id, contacts)
+    number = id_ = ""
+    for value in (phone, user_id, contact.get("wa_id"), contact.get("user_id")):
+        if not value or value in (number[1:], id_):
+            continue
+        if not isinstance(value, str):
             raise BadPayload("a person's id is not a text", code="not_text")
-        number = PHONE.fullmatch(value or "")
-        kind = "phone" if number else "user_id"
-        found[kind] = found[kind] or (f"+{number[1]}" if number else clean(value or ""))
-    if not found["phone"] and not found["user_id"]:
+        match = PHONE.fullmatch(value)
+        if match:
+            number = number or f"+{match[1]}"
+        else:
+            id_ = id_ or clean(value)
+    if not number and not id_:
         raise BadPayload("the item does not say who it is from", code="no_sender")
-    return Person(**found, name=clean(name))
+    return Person(number, id_, _name_of(contact))
+
+
+def _contact_of(phone: Any, user_id: Any, contacts: Contacts) -> Mapping[str, Any]:
+    found = contacts.get(phone) if isinstance(phone, str) else None
+    if found is None and isinstance(user_id, str):
+        found = contacts.get(user_id)
+    return found or {}
+
+
+def _name_of(contact: Mapping[str, Any]) -> str:
+    """As they call themselves, else their user name."""
+    profile = contact.get("profile")
+    if not isinstance(profile, dict):
+        return ""
+    name = profile.get("name") or profile.get("username")
+    return clean(name) if isinstance(name, str) else ""
 
 
 def contacts_of(value: Mapping[str, Any]) -> Contacts:
@@ -64,6 +80,7 @@ def contacts_of(value: Mapping[str, Any]) -> Contacts:
     contacts = value.get("contacts")
     for contact in contacts if isinstance(contacts, list) else ():
         if isinstance(contact, dict):
-            ids = (contact.get("wa_id"), contact.get("user_id"))
-            found |= {id_: contact for id_ in ids if isinstance(id_, str)}
+            for id_ in (contact.get("wa_id"), contact.get("user_id")):
+                if isinstance(id_, str):
+                    found[id_] = contact
     return found
