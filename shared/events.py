@@ -126,6 +126,8 @@ class OptOutChanged(Data, frozen=True, kw_only=True):
     opted_out: bool
     occurred_at: datetime
     raw: bytes = b""
+    # Of what we start alone: whoever writes is answered all the same.
+    marketing_only: bool = False
 
 
 class MediaStored(Data, frozen=True, kw_only=True):

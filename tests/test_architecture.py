@@ -69,7 +69,9 @@ def _folders(package: str) -> list[str]:
 
 MODULES = list(_modules())
 SERVICES = _folders("services")
-CHANNELS = _folders("shared.channels")
+# What several channels of one vendor share.
+FAMILIES = {"shared.channels.meta"}
+CHANNELS = [folder for folder in _folders("shared.channels") if folder not in FAMILIES]
 DOMAIN = [module for module in MODULES if ".domain." in module.name]
 
 

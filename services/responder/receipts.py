@@ -86,6 +86,10 @@ async def _apply_receipts(
         tx, sorted({(row["inbox_id"], row["peer"]) for row in rows if row["peer"]}), tx.now - LOOK_BACK
     )
     known = {part["id"]: part for part in (*named, *of_peers)}
+    # Vendors may report a number in another way than they were given it; our own reference is the same.
+    unseen = [(row["inbox_id"], id_) for row in rows if (id_ := _part_id(row["reference"])) and id_ not in known]
+    if unseen:
+        known |= {part["id"]: part for part in await store.parts_by_id(tx, unseen)}
     state = {id_: part["receipt"] for id_, part in known.items()}
     touched: set[UUID] = set()
     suppressed = []
@@ -108,6 +112,14 @@ async def _apply_receipts(
     if suppressed:
         await store.suppress(tx, suppressed)
     return touched
+
+
+def _part_id(reference: str | None) -> UUID | None:
+    """None for a reference that is not ours."""
+    try:
+        return UUID(reference) if reference else None
+    except ValueError:
+        return None
 
 
 def _concerns(row: dict[str, Any], part: asyncpg.Record) -> bool:

@@ -367,6 +367,19 @@ async def parts_by_external_id(tx: Transaction, pairs: Sequence[tuple[UUID, str]
     )
 
 
+async def parts_by_id(tx: Transaction, pairs: Sequence[tuple[UUID, UUID]]) -> list[asyncpg.Record]:
+    """Parts of those inboxes, under lock."""
+    return await tx.fetch(
+        """
+        SELECT p.* FROM responder.part AS p
+        JOIN unnest($1::uuid[], $2::uuid[]) AS e (inbox_id, id) USING (inbox_id, id)
+        ORDER BY p.id FOR UPDATE OF p
+        """,
+        [inbox for inbox, _ in pairs],
+        [id_ for _, id_ in pairs],
+    )
+
+
 async def parts_of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]], since: datetime) -> list[asyncpg.Record]:
     """What was tried towards these peers lately, under lock."""
     return await tx.fetch(

@@ -5,12 +5,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Vendor = Literal["messenger", "mirakl"]
-Mode = Literal["429", "500", "503", "error", "hang", "slow", "drop_before", "drop_after_accept", "no_echo"]
+Vendor = Literal["messenger", "mirakl", "whatsapp"]
+Mode = Literal[
+    "429", "500", "503", "error", "error_in_200", "hang", "slow", "drop_before", "drop_after_accept", "no_echo",
+    "fail_later",
+]  # fmt: skip
 # What happens to a request before the vendor has looked at it; the other modes need an accepted message.
-BEFORE: frozenset[str] = frozenset({"429", "500", "503", "error", "hang", "slow", "drop_before"})
+BEFORE: frozenset[str] = frozenset({"429", "500", "503", "error", "error_in_200", "hang", "slow", "drop_before"})
 DROP_AFTER_ACCEPT = frozenset({"drop_after_accept"})
 NO_ECHO = frozenset({"no_echo"})
+FAIL_LATER = frozenset({"fail_later"})
+WITH_A_CODE = frozenset({"error", "error_in_200", "fail_later"})
 Aware = Annotated[datetime, Meta(tz=True)]
 
 
@@ -59,7 +64,8 @@ class Misbehaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     To one `target` (also called `page` or `shop`) and one `operation` (`send`, `profile`, `M10`-`M13`, `OR11`), or to
     all. `delay` in seconds is how slow `slow` is; `retry_after` goes with `429` and `503`; `error` answers `code` and
-    `subcode`, which for Mirakl is the HTTP status.
+    `subcode`, which for Mirakl is the HTTP status. `error_in_200` is Meta's, `fail_later` WhatsApp's; there `no_echo`
+    keeps all statuses back.
     """
 
     vendor: Vendor

@@ -9,15 +9,25 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.sandbox.commands import MessengerMessage, MiraklMessage, Misbehaviour, Vendor, WrongCommand
-from services.sandbox.graph import Graph, Item, last_status
+from services.sandbox.commands import (
+    WITH_A_CODE,
+    MessengerMessage,
+    MiraklMessage,
+    Misbehaviour,
+    Vendor,
+    WrongCommand,
+)
+from services.sandbox.graph import Graph
 from services.sandbox.mirakl import Mirakl
 from services.sandbox.registry import STAND_INS
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State
+from services.sandbox.webhooks import Item, last_status
 
 # How long who asks waits for a webhook's end; its further attempts go on.
 PATIENCE = 15.0
+# Ways to fail that a vendor does not have.
+ONLY_ELSEWHERE = {("error_in_200", "mirakl"), ("fail_later", "mirakl"), ("fail_later", "messenger")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +117,10 @@ class Sandbox:
 
     def misbehave(self, wanted: Misbehaviour) -> None:
         """Raises WrongCommand where an error is wanted that the vendor could not answer."""
-        if wanted.mode == "error" and wanted.code is None:
+        if wanted.mode in WITH_A_CODE and wanted.code is None:
             raise WrongCommand("an error needs its code")
+        if (wanted.mode, wanted.vendor) in ONLY_ELSEWHERE:
+            raise WrongCommand(f"{wanted.vendor} has nothing like {wanted.mode}")
         if wanted.mode == "error" and wanted.vendor == "mirakl" and not 400 <= (wanted.code or 0) <= 599:
             raise WrongCommand("the code of a Mirakl error is its HTTP status")
         self.state.misbehave(wanted, self.config.now())

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.sandbox.behaviour import Refusal
-from shared.ids import new_id
+from services.sandbox.graph_api import GraphError, check_keys
 
 WINDOW = timedelta(hours=24)
 HUMAN_AGENT_WINDOW = timedelta(days=7)
@@ -27,25 +26,6 @@ NOTIFICATIONS = ("REGULAR", "SILENT_PUSH", "NO_PUSH")
 DEAD_TAGS = ("CONFIRMED_EVENT_UPDATE", "ACCOUNT_UPDATE", "POST_PURCHASE_UPDATE")
 
 OUTSIDE_WINDOW = "This message is sent outside of allowed window."
-# Codes that the vendor does not send with 400.
-STATUSES = {1: 500, 2: 500, 190: 401, 1200: 500}
-
-
-class GraphError(Refusal):
-    """An error as the Graph API words it."""
-
-    def __init__(self, code: int, text: str, subcode: int | None = None, kind: str = "OAuthException") -> None:
-        super().__init__(text)
-        self.code, self.text, self.subcode, self.kind = code, text, subcode, kind
-        self.status = STATUSES.get(code, 400)
-        self.verdict = f"refused {code}/{subcode}: {text}"
-
-    def body(self) -> dict[str, Any]:
-        numbered = self.text if self.code == 190 or self.kind != "OAuthException" else f"(#{self.code}) {self.text}"
-        error: dict[str, Any] = {"message": numbered, "type": self.kind, "code": self.code}
-        if self.subcode is not None:
-            error["error_subcode"] = self.subcode
-        return {"error": error | {"fbtrace_id": f"A{new_id().hex[:22]}"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +49,7 @@ def read(content_type: str, body: bytes) -> Wanted:
         raise GraphError(100, "Invalid JSON in the request body") from None
     if not isinstance(given, dict):
         raise GraphError(100, "The parameter recipient is required")
-    _only(given, FIELDS, "param")
+    check_keys(given, FIELDS, "param")
     psid = _recipient(given)
     _check_message(given.get("message"))
     _check_options(given)
@@ -90,7 +70,7 @@ def _recipient(given: dict[str, Any]) -> str:
     recipient = given.get("recipient")
     if not isinstance(recipient, dict) or not recipient:
         raise GraphError(100, "The parameter recipient is required")
-    _only(recipient, {"id"}, "param recipient")
+    check_keys(recipient, {"id"}, "param recipient")
     psid = recipient["id"]
     if not isinstance(psid, str) or not psid:
         raise GraphError(100, "Param recipient[id] must be a string")
@@ -100,7 +80,7 @@ def _recipient(given: dict[str, Any]) -> str:
 def _check_message(message: Any) -> None:
     if not isinstance(message, dict) or not message:
         raise GraphError(100, "param message must be non-empty.")
-    _only(message, MESSAGE_FIELDS, "param message")
+    check_keys(message, MESSAGE_FIELDS, "param message")
     if ("text" in message) == ("attachment" in message):
         raise GraphError(100, "param message must have either text or attachment")
     if "text" in message:
@@ -124,11 +104,11 @@ def _check_text(name: str, value: Any, limit: int) -> None:
 def _check_attachment(attachment: Any) -> None:
     if not isinstance(attachment, dict) or attachment.get("type") not in ATTACHMENTS:
         raise GraphError(100, f"Param message[attachment][type] must be one of {{{', '.join(ATTACHMENTS)}}}")
-    _only(attachment, {"type", "payload"}, "param message[attachment]")
+    check_keys(attachment, {"type", "payload"}, "param message[attachment]")
     payload = attachment.get("payload")
     if not isinstance(payload, dict):
         raise GraphError(100, "param message[attachment][payload] must be non-empty.")
-    _only(payload, {"url", "is_reusable"}, "param message[attachment][payload]")
+    check_keys(payload, {"url", "is_reusable"}, "param message[attachment][payload]")
     url = payload.get("url")
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise GraphError(100, "Param message[attachment][payload][url] should represent a valid URL")
@@ -155,9 +135,3 @@ def _purpose(given: dict[str, Any]) -> tuple[str, str | None]:
     if tag not in (None, "HUMAN_AGENT"):
         raise GraphError(100, "Param tag must be one of {HUMAN_AGENT}")
     return purpose, tag
-
-
-def _only(given: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise GraphError(100, f'Invalid keys "{", ".join(unknown)}" were found in {where}.')

@@ -59,7 +59,7 @@ class State:
 
     requests: Log = field(default_factory=lambda: deque(maxlen=KEPT))
     sent: dict[str, Log] = field(
-        default_factory=lambda: {"messenger": deque(maxlen=KEPT), "mirakl": deque(maxlen=KEPT)}
+        default_factory=lambda: {name: deque(maxlen=KEPT) for name in ("messenger", "mirakl", "whatsapp")}
     )
     webhooks: Log = field(default_factory=lambda: deque(maxlen=KEPT))
     misbehaviours: deque[Standing] = field(default_factory=lambda: deque(maxlen=KEPT))

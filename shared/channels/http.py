@@ -47,8 +47,11 @@ def client(*, plain_httpx: bool = False) -> httpx.AsyncClient:
 
 
 @contextmanager
-def calling() -> Iterator[None]:
-    """Turns the client's exceptions into ours. Raises Unavailable where nothing was written, else OutcomeUnknown."""
+def calling(*, sent: bool = True) -> Iterator[None]:
+    """Turns the client's exceptions into ours. Raises Unavailable where nothing was written, else OutcomeUnknown.
+
+    `sent` says that the request would have had an effect: where it has none, nothing is in doubt.
+    """
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError) as error:
@@ -56,6 +59,8 @@ def calling() -> Iterator[None]:
         name = type(error.__cause__ or error).__name__
         if _nothing_was_written(error):
             raise Unavailable(f"no connection to the vendor: {name}", code="no_connection") from None
+        if not sent:
+            raise Unavailable(f"no answer from the vendor: {name}", code="no_answer") from None
         raise OutcomeUnknown(f"no answer from the vendor: {name}", code="no_answer") from None
 
 

@@ -25,7 +25,8 @@ def expressible(reply: SendReply, channel: Channel, link: Link) -> SendReply:
 
 
 def _takes(channel: Channel, attachment: Attachment) -> bool:
-    return (attachment.size or 0) <= channel.media_limit.get(attachment.kind, -1)
+    fits = (attachment.size or 0) <= channel.media_limit.get(attachment.kind, -1)
+    return fits and (not channel.media_types or attachment.media_type in channel.media_types)
 
 
 def _lines(attachments: Sequence[Attachment], link: Link) -> list[str]:

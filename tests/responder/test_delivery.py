@@ -231,6 +231,20 @@ async def test_a_lost_answer_is_proven_by_its_echo(database_url: str) -> None:
         assert (vendor.texts, s.of(ReplyMadeElsewhere)) == (["x"], [])
 
 
+async def test_a_lost_answer_is_proven_by_a_receipt_that_writes_the_peer_in_another_way(database_url: str) -> None:
+    vendor = Vendor(answers={"x": [OutcomeUnknown()]})
+    async with stage(database_url, vendor) as s:
+        await s.send("x")
+        await s.until(lambda: vendor.took)
+        reference = vendor.took[0][1]
+        stranger = s.receipt("sent", external_ids=["id-s"], peer="0001", reference="of another tool")
+        await s.publish(stranger, s.receipt("sent", external_ids=["id-r"], peer="0002", reference=reference))
+        await s.until(lambda: s.of(ReplyAccepted))
+        await asyncio.sleep(1.5)
+        assert vendor.texts == ["x"]
+        assert await s.value("SELECT external_id FROM responder.part") == "id-r"
+
+
 async def test_without_proof_a_chat_sends_again_and_the_record_says_so(database_url: str) -> None:
     vendor = Vendor(answers={"x": [OutcomeUnknown()]})
     async with stage(database_url, vendor) as s:

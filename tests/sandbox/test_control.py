@@ -98,6 +98,9 @@ WRONG: dict[str, tuple[str, Any]] = {
     "unknown vendor": ("misbehave", {"vendor": "ebay", "mode": "500"}),
     "no times at all": ("misbehave", {"vendor": "mirakl", "mode": "500", "times": 0}),
     "error without a code": ("misbehave", {"vendor": "messenger", "mode": "error"}),
+    "late failure without a code": ("misbehave", {"vendor": "whatsapp", "mode": "fail_later"}),
+    "an error in a 200 of Mirakl": ("misbehave", {"vendor": "mirakl", "mode": "error_in_200", "code": 500}),
+    "a late failure of Messenger": ("misbehave", {"vendor": "messenger", "mode": "fail_later", "code": 1}),
     "not an object": ("misbehave", "500"),
 }
 

@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from shared.channels.contract import Channel
-from shared.channels.messenger.inbound import receive, verify
+from shared.channels.messenger.inbound import receive
 from shared.channels.messenger.media import locate
 from shared.channels.messenger.outbound import MEDIA_LIMIT, TEXT_LIMIT, render, send
 from shared.channels.messenger.rules import may_write
+from shared.channels.meta.webhooks import verify
 
 channel = Channel(
     name="messenger",

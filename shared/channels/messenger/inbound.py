@@ -4,17 +4,17 @@ Source: Meta for Developers, "Messenger Platform - Webhooks" and its event refer
 """
 
 import hashlib
-import hmac
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from shared.accounts import Account
-from shared.channels.contract import Answer, BadItem, Hook, Item, Received
+from shared.channels.contract import BadItem, Hook, Item, Received
 from shared.channels.messenger.rules import Context
-from shared.channels.signatures import check_hmac_sha256
-from shared.channels.text import clean, key, read_json, write_json
-from shared.errors import BadPayload, BadSignature
+from shared.channels.meta.webhooks import RAW_LIMIT, guarded, instant, list_of, received, text_of
+from shared.channels.text import clean, key, write_json
+from shared.errors import BadPayload
 from shared.events import (
     Address,
     Attachment,
@@ -26,10 +26,6 @@ from shared.events import (
 )
 
 CHANNEL = "messenger"
-TAKEN = Answer(200, b"EVENT_RECEIVED")
-RAW_LIMIT = 65_536
-# Numbers above this are milliseconds; both units have been seen in either place.
-MILLISECONDS_FROM = 10**12
 
 # Known, and nobody needs to see them.
 SILENT = frozenset(
@@ -39,40 +35,12 @@ SILENT = frozenset(
 Data = MessageReceived | Unrecognised | ReceiptReceived | EchoReceived
 
 
-def verify(hook: Hook, account: Account) -> None:
-    """Raises BadSignature. GET is the handshake with the verify token, POST is signed by the app's secret."""
-    if hook.method == "GET":
-        given = hook.parameter("hub.verify_token").encode("utf-8", "replace")
-        tokens = account.secrets.get("verify_token", ())
-        if hook.parameter("hub.mode") != "subscribe" or not any(
-            hmac.compare_digest(given, token.encode()) for token in tokens
-        ):
-            raise BadSignature("the verify token is not this account's", code="wrong_verify_token")
-        return
-    check_hmac_sha256(
-        hook.body, hook.headers.get("x-hub-signature-256", ""), account.secrets.get("app_secret", ()), prefix="sha256="
-    )
-
-
 def receive(hook: Hook, account: Account) -> Received:
     """Every item of every entry; one that breaks the form holds nobody back.
 
     Raises BadPayload where the whole body is unreadable.
     """
-    if hook.method == "GET":
-        # The challenge as it came, without the quotes that JSON would put round it.
-        return Received((), Answer(200, clean(hook.parameter("hub.challenge")).encode()))
-    body = read_json(hook.body)
-    if not isinstance(body, dict):
-        raise BadPayload("the body is not an object", code="not_an_object")
-    if body.get("object") != "page":
-        # One callback URL may serve several products of the app; the others are not ours.
-        return Received((), TAKEN)
-    entries = body.get("entry")
-    if not isinstance(entries, list):
-        raise BadPayload("the body has no list of entries", code="no_entries")
-    own_app = str(account.settings.get("app_id", ""))
-    return Received([item for entry in entries for item in _items(entry, own_app)], TAKEN)
+    return received(hook, "page", partial(_items, own_app=str(account.settings.get("app_id", ""))))
 
 
 def _items(entry: Any, own_app: str) -> Iterator[Item | BadItem]:
@@ -91,22 +59,17 @@ def _items(entry: Any, own_app: str) -> Iterator[Item | BadItem]:
 
 
 def _item(page: str, raw: Any, own_app: str) -> Iterator[Item | BadItem]:
-    encoded = write_json(raw)
-    try:
+    def read(encoded: bytes) -> Iterator[Item]:
         data = _read(page, raw, encoded, own_app)
-    except BadPayload as error:
-        yield BadItem(encoded, error.code, str(error), page)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
-        # Only the class: the text may quote the customer.
-        yield BadItem(encoded, "broken_item", f"the item breaks the documented form: {type(error).__name__}", page)
-    else:
         if data is not None:
             yield Item(page, _lane(page, data), data)
+
+    return guarded(page, raw, read)
 
 
 def _read(page: str, raw: dict[str, Any], encoded: bytes, own_app: str) -> Data | None:
     side = "sender" if _is_echo(raw) else "recipient"
-    if _text(raw[side]["id"]) != page:
+    if text_of(raw[side]["id"]) != page:
         raise BadPayload("the item belongs to another page than its entry", code="other_page")
     for name, reader in READERS.items():
         if name in raw:
@@ -122,28 +85,28 @@ def _message(raw: dict[str, Any], encoded: bytes, own_app: str) -> Data:
         return _echo(raw, encoded, own_app)
     if message.get("is_deleted"):
         return _unrecognised(raw, encoded, what="message_deleted")
-    at = _instant(raw["timestamp"])
-    attachments = [_attachment(a) for a in _list(message.get("attachments"))]
+    at = instant(raw["timestamp"])
+    attachments = [_attachment(a) for a in list_of(message.get("attachments"))]
     reply = message.get("quick_reply") or {}
-    text = _text(message.get("text") or reply.get("payload") or "")
+    text = text_of(message.get("text") or reply.get("payload") or "")
     if not text and not attachments:
         return _unrecognised(raw, encoded, what="message_without_content")
-    return _received(raw, encoded, key("message", _text(message["mid"])), at, text, attachments)
+    return _received(raw, encoded, key("message", text_of(message["mid"])), at, text, attachments)
 
 
 def _postback(raw: dict[str, Any], encoded: bytes, _own_app: str) -> MessageReceived:
     postback = raw["postback"]
-    at = _instant(raw["timestamp"])
-    text = _text(postback.get("title") or postback.get("payload") or "")
+    at = instant(raw["timestamp"])
+    text = text_of(postback.get("title") or postback.get("payload") or "")
     # Older ones have no id.
     known_by = postback.get("mid") or f"{raw['sender']['id']}:{raw['timestamp']}:{postback.get('payload')}"
-    return _received(raw, encoded, key("postback", _text(known_by)), at, text, [])
+    return _received(raw, encoded, key("postback", text_of(known_by)), at, text, [])
 
 
 def _received(
     raw: dict[str, Any], encoded: bytes, known_by: str, at: datetime, text: str, attachments: list[Attachment]
 ) -> MessageReceived:
-    psid = _text(raw["sender"]["id"])
+    psid = text_of(raw["sender"]["id"])
     return MessageReceived(
         channel=CHANNEL,
         keys=[known_by],
@@ -158,16 +121,16 @@ def _received(
 
 def _echo(raw: dict[str, Any], encoded: bytes, own_app: str) -> EchoReceived:
     message = raw["message"]
-    mid = _text(message["mid"])
+    mid = text_of(message["mid"])
     return EchoReceived(
         channel=CHANNEL,
         keys=[key("echo", mid)],
         external_id=mid,
-        peer=_text(raw["recipient"]["id"]),
-        occurred_at=_instant(raw["timestamp"]),
-        text=_text(message.get("text") or ""),
-        attachments=[_attachment(a) for a in _list(message.get("attachments"))],
-        reference=_text(message["metadata"]) if message.get("metadata") else None,
+        peer=text_of(raw["recipient"]["id"]),
+        occurred_at=instant(raw["timestamp"]),
+        text=text_of(message.get("text") or ""),
+        attachments=[_attachment(a) for a in list_of(message.get("attachments"))],
+        reference=text_of(message["metadata"]) if message.get("metadata") else None,
         ours=bool(own_app) and str(message.get("app_id", "")) == own_app,
         raw=encoded[:RAW_LIMIT],
     )
@@ -176,7 +139,7 @@ def _echo(raw: dict[str, Any], encoded: bytes, own_app: str) -> EchoReceived:
 def _delivery(raw: dict[str, Any], _encoded: bytes, _own_app: str) -> ReceiptReceived:
     delivery = raw["delivery"]
     # Message ids may be missing; the watermark is what counts.
-    return _receipt(raw, "delivered", delivery["watermark"], [_text(m) for m in _list(delivery.get("mids"))])
+    return _receipt(raw, "delivered", delivery["watermark"], [text_of(m) for m in list_of(delivery.get("mids"))])
 
 
 def _read_receipt(raw: dict[str, Any], _encoded: bytes, _own_app: str) -> ReceiptReceived:
@@ -184,8 +147,8 @@ def _read_receipt(raw: dict[str, Any], _encoded: bytes, _own_app: str) -> Receip
 
 
 def _receipt(raw: dict[str, Any], state: ReceiptState, watermark: Any, mids: list[str]) -> ReceiptReceived:
-    psid = _text(raw["sender"]["id"])
-    at = _instant(watermark)
+    psid = text_of(raw["sender"]["id"])
+    at = instant(watermark)
     return ReceiptReceived(
         channel=CHANNEL,
         # Neither has an id of its own.
@@ -207,8 +170,8 @@ def _unrecognised(raw: dict[str, Any], encoded: bytes, what: str = "") -> Unreco
         channel=CHANNEL,
         keys=[key(name, *_marks(raw, raw.get(kind), encoded))],
         what=name,
-        occurred_at=_instant(raw["timestamp"]),
-        sender=Address(kind=CHANNEL, value=_text(psid), verified_by="channel") if psid else None,
+        occurred_at=instant(raw["timestamp"]),
+        sender=Address(kind=CHANNEL, value=text_of(psid), verified_by="channel") if psid else None,
         raw=encoded[:RAW_LIMIT],
     )
 
@@ -234,9 +197,9 @@ def _attachment(raw: dict[str, Any]) -> Attachment:
     url = payload.get("url") or raw.get("url") or ""
     # A fallback's address may be anything; only what a browser could open is kept.
     url = url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""
-    name = " ".join(filter(None, (_text(raw.get("title") or ""), clean(_place(payload.get("coordinates"))))))
+    name = " ".join(filter(None, (text_of(raw.get("title") or ""), clean(_place(payload.get("coordinates"))))))
     sticker = str(payload.get("sticker_id") or "")
-    return Attachment(kind=_text(raw["type"]), url=clean(url), name=name, external_id=clean(sticker))
+    return Attachment(kind=text_of(raw["type"]), url=clean(url), name=name, external_id=clean(sticker))
 
 
 def _place(coordinates: Any) -> str:
@@ -254,20 +217,3 @@ def _lane(page: str, data: Data) -> str:
     if isinstance(data, EchoReceived | ReceiptReceived):
         return data.peer or page
     return data.sender.value if data.sender else page
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise BadPayload("a text is not a text", code="not_text")
-    return clean(value)
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list | None):
-        raise BadPayload("a list is not a list", code="not_list")
-    return value or []
-
-
-def _instant(value: Any) -> datetime:
-    number = int(value)
-    return datetime.fromtimestamp(number / 1000 if number >= MILLISECONDS_FROM else number, UTC)

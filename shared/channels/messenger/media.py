@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from shared.accounts import Account, Inbox
 from shared.channels.contract import Source
-from shared.channels.messenger.outbound import DEFAULT_URL
+from shared.channels.meta.graph import DEFAULT_URL
 from shared.errors import Rejected
 from shared.events import Attachment
 

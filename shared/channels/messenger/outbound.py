@@ -12,24 +12,21 @@ import msgspec
 
 from shared.accounts import Account, Inbox
 from shared.channels.contract import Part, Try
-from shared.channels.http import calling, error_of_status, retry_after
+from shared.channels.http import calling
 from shared.channels.messenger.rules import WINDOW, Context
+from shared.channels.meta.graph import COMMON, Codes, Verdicts, answer_of, bearer, root
 from shared.channels.text import clean, split
 from shared.clock import utc_now
-from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Rejected, Throttled, WindowClosed
+from shared.errors import AccountBroken, OutcomeUnknown, Rejected, Throttled, WindowClosed
 from shared.events import Attachment, SendReply
 
 TEXT_LIMIT = 2000
-DEFAULT_URL = "https://graph.facebook.com"
-DEFAULT_VERSION = "v25.0"
 # Above that the vendor answers with a code of the 36000s.
 MEDIA_LIMIT = dict.fromkeys(("image", "audio", "video", "file"), 25_000_000)
 ATTACHMENTS = {"image": "image", "audio": "audio", "video": "video"}
 
-Verdict = type[DragomanError]
-# The vendor's (code, subcode); None stands for every other one.
-VERDICTS: Mapping[tuple[int | None, int | None], tuple[Verdict, str]] = {
-    (190, None): (AccountBroken, "token_invalid"),
+VERDICTS: Codes = {
+    **COMMON,
     (10, 2018278): (WindowClosed, "window_closed"),
     (10, 1545041): (WindowClosed, "window_closed"),
     (10, 1893063): (AccountBroken, "page_restricted"),
@@ -47,18 +44,12 @@ VERDICTS: Mapping[tuple[int | None, int | None], tuple[Verdict, str]] = {
     (100, 2018001): (Rejected, "no_such_person"),
     (100, 2018008): (Rejected, "attachment_unreachable"),
     (100, None): (Rejected, "bad_parameter"),
-    (613, None): (Throttled, "rate_limit"),
-    (4, None): (Throttled, "rate_limit"),
-    (17, None): (Throttled, "rate_limit"),
-    (32, None): (Throttled, "rate_limit"),
     (341, None): (Throttled, "rate_limit"),
-    # Documented to come although the message was sent.
-    (1, None): (OutcomeUnknown, "vendor_trouble"),
-    (2, None): (OutcomeUnknown, "vendor_trouble"),
+    # Documented to come although the message was sent, as are 1 and 2.
     (1200, None): (OutcomeUnknown, "vendor_trouble"),
 }
 # All about files that are too large or of a kind that is not taken.
-ATTACHMENT_CODES = range(36_000, 37_000)
+RANGES = {range(36_000, 37_000): (Rejected, "attachment_refused")}
 
 
 def render(reply: SendReply) -> tuple[Part, ...]:
@@ -91,7 +82,6 @@ def _attached(attachment: Attachment) -> dict[str, Any]:
 
 async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str:
     """One message; the vendor's message id. Raises what VERDICTS says, OutcomeUnknown for an answer without an id."""
-    url = f"{account.settings.get('graph_url', DEFAULT_URL)}/{account.settings.get('graph_version', DEFAULT_VERSION)}"
     token = account.secret(f"page_token:{inbox.address}")
     payload = attempt.part.payload
     body: dict[str, Any] = {
@@ -100,15 +90,8 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
         **_messaging_type(payload, inbox),
     }
     with calling():
-        response = await http.post(
-            f"{url}/{inbox.address}/messages", json=body, headers={"Authorization": f"Bearer {token}"}
-        )
-    answer = _answer(response)
-    if "error" in answer:
-        raise _verdict(answer["error"], response)
-    if response.status_code != 200:
-        raise error_of_status(response)
-    message_id = answer.get("message_id")
+        response = await http.post(f"{root(account)}/{inbox.address}/messages", json=body, headers=bearer(token))
+    message_id = answer_of(response, Verdicts(VERDICTS, RANGES)).get("message_id")
     if not isinstance(message_id, str) or not message_id:
         raise OutcomeUnknown("the vendor answered 200 without a message id", code="no_message_id")
     return message_id
@@ -135,31 +118,3 @@ def _messaging_type(payload: Mapping[str, Any], inbox: Inbox) -> dict[str, str]:
     if is_over and payload["by_person"] and inbox.settings.get("human_agent"):
         return {"messaging_type": "MESSAGE_TAG", "tag": "HUMAN_AGENT"}
     return {"messaging_type": "RESPONSE"}
-
-
-def _answer(response: httpx.Response) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(response.content)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _verdict(error: Any, response: httpx.Response) -> DragomanError:
-    """The vendor's code decides, also inside a 200; the status only where there is no code that we know."""
-    details = error if isinstance(error, dict) else {}
-    code, subcode = _number(details.get("code")), _number(details.get("error_subcode"))
-    known = VERDICTS.get((code, subcode)) or VERDICTS.get((None, subcode)) or VERDICTS.get((code, None))
-    if known is None and code in ATTACHMENT_CODES:
-        known = (Rejected, "attachment_refused")
-    if known is None:
-        return error_of_status(response)
-    verdict, reason = known
-    text = f"the vendor answered {code}/{subcode}: {reason}"
-    if verdict is Throttled:
-        return Throttled(text, code=reason, retry_after=retry_after(response))
-    return verdict(text, code=reason)
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
