@@ -21,9 +21,9 @@ from services.router import configuration
 from services.sandbox import app as sandbox
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
+from shared.accounts import HOOK_TOKEN
 from shared.bus.inprocess import InProcessBus
 from shared.channels.registry import CHANNELS
-from shared.db.directory import HOOK_TOKEN
 from shared.db.embedded import server
 from shared.db.migrate import migrate
 from shared.db.transaction import Database

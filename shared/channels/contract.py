@@ -150,6 +150,8 @@ class Try:
     started_at: datetime
     taken: frozenset[str] = frozenset()
     files: Files | None = None
+    # Where the account's webhooks come, for vendors that are told so with each call; empty where they do not.
+    hook_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
