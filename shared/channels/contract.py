@@ -222,6 +222,8 @@ class Channel:
     text_limit: int
     # What it takes as a file: most bytes by kind (`image`, `audio`, `video`, `file`); the rest leaves as a link.
     media_limit: Mapping[str, int] = field(default_factory=dict)
+    # Where inboxes differ in that, instead of it.
+    media_limit_of: Callable[[Inbox], Mapping[str, int]] | None = None
     body_limit: int = 1_000_000
     answer_within: timedelta = timedelta(seconds=3)
     # How long an echo or receipt may take to prove an attempt whose outcome is unknown.

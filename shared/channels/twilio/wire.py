@@ -23,11 +23,13 @@ from shared.errors import (
     OutcomeUnknown,
     Rejected,
     Throttled,
+    Unavailable,
     WindowClosed,
 )
 
 DEFAULT_URL = "https://api.twilio.com"
 VERSION = "2010-04-01"
+LONGEST_CODE = 30
 AUTH_TOKEN = "auth_token"  # noqa: S105 - the name of a secret, not a secret
 API_KEY_SECRET = "api_key_secret"  # noqa: S105
 
@@ -163,7 +165,20 @@ async def get(
     http: httpx.AsyncClient, account: Account, path: str, query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """A resource as it is. Raises what `error_of` says; Unavailable where the vendor is in trouble."""
-    headers, url = authorization(account), resource(account, path)
+    return await _get(http, account, resource(account, path), query)
+
+
+async def follow(http: httpx.AsyncClient, account: Account, uri: str) -> dict[str, Any]:
+    """The next page of a list, by the address that the vendor gives, which begins at the root. Raises as `get` does."""
+    if not uri.startswith("/"):
+        raise Unavailable("the vendor's list goes on at another host", code="unreadable_list")
+    return await _get(http, account, _api_url(account) + uri)
+
+
+async def _get(
+    http: httpx.AsyncClient, account: Account, url: str, query: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    headers = authorization(account)
     with calling():
         response = await http.get(url, params=query, headers=headers)
     if response.status_code != 200:
@@ -179,7 +194,10 @@ def error_of(response: httpx.Response, *, sent: bool = True) -> DragomanError:
     code = _object(response).get("code")
     known = VERDICTS.get(code) if isinstance(code, int) else None
     if known is None or not 400 <= response.status_code < 500:
-        return error_of_status(response, sent=sent)
+        found = error_of_status(response, sent=sent)
+        # The code is what people look up at the vendor's.
+        named = isinstance(code, int) and isinstance(found, Rejected)
+        return Rejected(f"the vendor answered {code}", code=f"error_{code}"[:LONGEST_CODE]) if named else found
     verdict, reason = known
     text = f"the vendor answered {code}: {reason}"
     if issubclass(verdict, Throttled):
@@ -190,7 +208,7 @@ def error_of(response: httpx.Response, *, sent: bool = True) -> DragomanError:
 def reason_of(code: str) -> str:
     """Our word for the error code of a callback, which comes as text; `error_` and the code for one without a word."""
     known = VERDICTS.get(int(code)) if code.isascii() and code.isdigit() and len(code) < 10 else None
-    return known[1] if known else f"error_{code[:20]}"
+    return known[1] if known else f"error_{code}"[:LONGEST_CODE]
 
 
 def _api_url(account: Account) -> str:
