@@ -85,6 +85,7 @@ def connections(wanted: configuration.Wanted, url: str) -> dict[str, list[Connec
         tokens = secrets.get(HOOK_TOKEN, ())
         connection = Connection(
             name=handle,
+            channel=account.channel,
             settings=account.settings,
             secrets=secrets,
             inboxes={i.address: i.settings for i in wanted.inboxes.values() if i.account == handle},

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Vendor = Literal["messenger", "mirakl"]
+Vendor = Literal["messenger", "mirakl", "twilio"]
 Mode = Literal["429", "500", "503", "error", "hang", "slow", "drop_before", "drop_after_accept", "no_echo"]
 # What happens to a request before the vendor has looked at it; the other modes need an accepted message.
 BEFORE: frozenset[str] = frozenset({"429", "500", "503", "error", "hang", "slow", "drop_before"})

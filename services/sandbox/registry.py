@@ -3,5 +3,6 @@
 from collections.abc import Mapping
 
 from services.sandbox.stand_in import Build
+from services.sandbox.twilio.stand_in import Twilio
 
-STAND_INS: Mapping[tuple[str, ...], Build] = {}
+STAND_INS: Mapping[tuple[str, ...], Build] = {("twilio_whatsapp", "twilio_sms"): Twilio}

@@ -17,13 +17,17 @@ def expressible(reply: SendReply, channel: Channel, inbox: Inbox, link: Link) ->
 
     Attachments that we do not hold stay as they are. Raises what `link` raises.
     """
-    limit = channel.media_limit_of(inbox) if channel.media_limit_of else channel.media_limit
-    moved = [a for a in reply.attachments if a.sha256 and (a.size or 0) > limit.get(a.kind, -1)]
+    moved = [a for a in reply.attachments if a.sha256 and not _takes(channel, inbox, a)]
     if not moved:
         return reply
     kept = [a for a in reply.attachments if a not in moved]
     text = "\n".join([*([reply.text, ""] if reply.text else []), *_lines(moved, link)])
     return msgspec.structs.replace(reply, text=text, attachments=kept)
+
+
+def _takes(channel: Channel, inbox: Inbox, attachment: Attachment) -> bool:
+    limit = channel.media_limit_of(inbox) if channel.media_limit_of else channel.media_limit
+    return (attachment.size or 0) <= limit.get(attachment.kind, -1)
 
 
 def _lines(attachments: Sequence[Attachment], link: Link) -> list[str]:
