@@ -170,8 +170,8 @@ class _Request:
         if not self.product.prefix:
             return
         for value in (self._without_prefix(self._text("ExternalUserId")), f"+{self._text('WaId')}"):
-            found = self._sender(value)
-            if found is not None and found.value != sender.value:
+            found = self._sender(value) if value != sender.value else None
+            if found is not None:
                 yield found
 
     def _files(self) -> Iterator[Attachment]:

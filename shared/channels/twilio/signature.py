@@ -1,17 +1,18 @@
 """The signature of Twilio's webhooks, and the form that it is computed over.
 
 It covers the address as Twilio called it, which is our public one, and every field, also those that we do not know.
+The vendor's library is what the tests compare with: it breaks addresses of IPv6 and an unexpected JSON body, and puts
+the text together anew for each token and each form of the address.
 Source: Twilio, "Webhooks security", with the vectors of its Python library 9.13.
 """
 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Sequence
+from binascii import a2b_qp, b2a_base64
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import parse_qsl
-
-from twilio.request_validator import RequestValidator
 
 from shared.channels.contract import Hook
 from shared.errors import BadPayload, BadSignature
@@ -21,6 +22,7 @@ FORM = "application/x-www-form-urlencoded"
 # The vendor sends some forty.
 MOST_FIELDS = 1000
 ADDRESS = re.compile(r"(https?)://(\[[^\]]*\]|[^/?#:]*)(:\d+)?(.*)", re.DOTALL)
+BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
@@ -32,10 +34,6 @@ class Fields(dict[str, list[str]]):
         values = self.get(name)
         return values[0] if values else ""
 
-    def getlist(self, name: str) -> list[str]:
-        """For the vendor's library."""
-        return self[name]
-
 
 def fields_of(hook: Hook) -> Fields:
     """What the request says: its form, or its query for a GET. Raises BadPayload where there are too many fields."""
@@ -45,17 +43,34 @@ def fields_of(hook: Hook) -> Fields:
 # The check and the reader of one request both ask.
 @lru_cache(maxsize=1)
 def _form(body: bytes) -> Fields:
-    text = body.decode("utf-8", "replace")
-    try:
-        return _gathered(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
-    except ValueError:
-        raise BadPayload("the form has too many fields", code="too_many_fields") from None
+    """As `urllib.parse.parse_qsl` reads it, in less than half its time: most of a webhook's cost would be this."""
+    if body.count(b"&") >= MOST_FIELDS:
+        raise BadPayload("the form has too many fields", code="too_many_fields")
+    if not body.isascii() or BROKEN_ESCAPE.search(body) is not None:
+        return _gathered(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    return _gathered([_pair(pair) for pair in body.decode("ascii").split("&") if pair])
 
 
-def _gathered(pairs: Sequence[tuple[str, str]]) -> Fields:
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return (_plain(name), _plain(value)) if "%" in text or "+" in text else (name, value)
+
+
+def _plain(encoded: str) -> str:
+    """What whole escapes say; they are those of quoted-printable with another sign, which the interpreter decodes."""
+    spaced = encoded.replace("+", " ")
+    if "%" not in spaced:
+        return spaced
+    return a2b_qp(spaced.replace("=", "%3D").replace("%", "=")).decode("utf-8", "replace")
+
+
+def _gathered(pairs: Iterable[tuple[str, str]]) -> Fields:
     fields = Fields()
     for name, value in pairs:
-        fields.setdefault(name, []).append(value)
+        if name in fields:
+            fields[name].append(value)
+        else:
+            fields[name] = [value]
     return fields
 
 
@@ -67,36 +82,41 @@ def check(hook: Hook, tokens: Sequence[str]) -> None:
     given = hook.headers.get(HEADER, "")
     if not given or not given.isascii():
         raise BadSignature("the signature is missing or malformed", code="no_signature")
-    signed = _signed_fields(hook)
+    text = _signed_text(hook)
     for token in tokens:
-        validator = RequestValidator(token)
         for url in variants(hook.url):
-            if hmac.compare_digest(validator.compute_signature(url, signed), given):
+            digest = hmac.digest(token.encode(), (url + text).encode(), hashlib.sha1)
+            if hmac.compare_digest(b2a_base64(digest, newline=False), given.encode()):
                 return
     raise BadSignature("the signature does not fit any token of this account", code="wrong_signature")
 
 
-def _signed_fields(hook: Hook) -> Fields:
-    """What is signed after the address. Raises BadSignature where the body's hash is not the one in the address."""
+def _signed_text(hook: Hook) -> str:
+    """What is signed after the address: names and values in order, each value of a name once.
+
+    Raises BadSignature where the body's hash is not the one in the address.
+    """
     if hook.method != "POST":
-        return Fields()
+        return ""
     wanted = hook.parameter("bodySHA256")
     if wanted and not hook.headers.get("content-type", "").startswith(FORM):
         found = hashlib.sha256(hook.body).hexdigest()
         if not hmac.compare_digest(found.encode(), wanted.lower().encode("utf-8", "replace")):
             raise BadSignature("the body is not the one that was signed", code="wrong_body_hash")
-        return Fields()
+        return ""
     try:
-        return fields_of(hook)
+        fields = fields_of(hook)
     except BadPayload as error:
         raise BadSignature("the form is none that the vendor signs", code=error.code) from None
+    return "".join([name + value for name in sorted(fields) for value in _once(fields[name])])
+
+
+def _once(values: list[str]) -> list[str]:
+    return values if len(values) == 1 else sorted(set(values))
 
 
 def variants(url: str) -> Iterator[str]:
-    """The forms of an address that the vendor may have signed: without a port, and with it (the scheme's if none).
-
-    The library's own forms break addresses of IPv6.
-    """
+    """The forms of an address that the vendor may have signed: without a port, and with it (the scheme's if none)."""
     match = ADDRESS.fullmatch(url)
     if match is None:
         yield url

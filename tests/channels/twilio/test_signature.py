@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twilio.request_validator import RequestValidator
 
 from shared.channels.contract import Hook
 from shared.channels.twilio.signature import MOST_FIELDS, check, fields_of, variants
@@ -183,6 +184,49 @@ def test_no_other_signature_is_taken(signature: str) -> None:
 
 def test_bytes_that_are_no_text_are_refused_and_break_nothing() -> None:
     assert not is_taken(posted(URL, SIGNED, b"Body=%FF%FE\xff&From=\xc3"))
+
+
+PIECES = [
+    "&",
+    "=",
+    "+",
+    "%",
+    "%4",
+    "%2B",
+    "%3d",
+    "%C3%BC",
+    "%C3",
+    "%0A",
+    "%00",
+    "ü",
+    "A",
+    "b",
+    "_",
+    "\n",
+    "\r\n",
+    " ",
+    ";",
+]
+FORMS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
+
+
+@given(FORMS | st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "replace")))
+def test_a_form_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    found = [(name, value) for name, values in fields_of(posted(URL, "", text.encode())).items() for value in values]
+    assert sorted(found) == sorted(parse_qsl(text, keep_blank_values=True))
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABab"), st.text(max_size=5)), min_size=1, max_size=8))
+def test_what_the_vendors_library_signs_is_taken(pairs: list[tuple[str, str]]) -> None:
+    class Form(dict[str, list[str]]):
+        def getall(self, name: str) -> list[str]:
+            return self[name]
+
+    form = Form()
+    for name, value in pairs:
+        form.setdefault(name, []).append(value)
+    signature = RequestValidator(TOKEN).compute_signature(URL, form)
+    assert is_taken(posted(URL, signature, urlencode(pairs).encode()))
 
 
 def test_a_form_of_very_many_fields_is_not_read() -> None:
