@@ -48,12 +48,16 @@ def _form(body: bytes) -> Fields:
         raise BadPayload("the form has too many fields", code="too_many_fields")
     if not body.isascii() or BROKEN_ESCAPE.search(body) is not None:
         return _gathered(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    return _gathered([_pair(pair) for pair in body.decode("ascii").split("&") if pair])
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return (_plain(name), _plain(value)) if "%" in text or "+" in text else (name, value)
+    fields = Fields()
+    for pair in body.decode("ascii").split("&"):
+        name, equals, value = pair.partition("=")
+        if "%" in pair or "+" in pair:
+            name, value = _plain(name), _plain(value)
+        if name in fields:
+            fields[name].append(value)
+        elif name or equals:
+            fields[name] = [value]
+    return fields
 
 
 def _plain(encoded: str) -> str:
@@ -67,10 +71,7 @@ def _plain(encoded: str) -> str:
 def _gathered(pairs: Iterable[tuple[str, str]]) -> Fields:
     fields = Fields()
     for name, value in pairs:
-        if name in fields:
-            fields[name].append(value)
-        else:
-            fields[name] = [value]
+        fields.setdefault(name, []).append(value)
     return fields
 
 
@@ -108,11 +109,12 @@ def _signed_text(hook: Hook) -> str:
         fields = fields_of(hook)
     except BadPayload as error:
         raise BadSignature("the form is none that the vendor signs", code=error.code) from None
-    return "".join([name + value for name in sorted(fields) for value in _once(fields[name])])
+    found = sorted(fields.items())
+    return "".join([name + values[0] if len(values) == 1 else _each(name, values) for name, values in found])
 
 
-def _once(values: list[str]) -> list[str]:
-    return values if len(values) == 1 else sorted(set(values))
+def _each(name: str, values: list[str]) -> str:
+    return "".join([name + value for value in sorted(set(values))])
 
 
 def variants(url: str) -> Iterator[str]:
