@@ -109,8 +109,8 @@ def _signed_text(hook: Hook) -> str:
         fields = fields_of(hook)
     except BadPayload as error:
         raise BadSignature("the form is none that the vendor signs", code=error.code) from None
-    found = sorted(fields.items())
-    return "".join([name + values[0] if len(values) == 1 else _each(name, values) for name, values in found])
+    in_order = sorted(fields.items())
+    return "".join([name + values[0] if len(values) == 1 else _each(name, values) for name, values in in_order])
 
 
 def _each(name: str, values: list[str]) -> str:
