@@ -20,18 +20,17 @@ import uvloop
 from fastapi import FastAPI
 
 from bench.figures import Figure
-from bench.load import SECRET, request
+from bench.load import request
+from bench.vendors import PUBLIC_URL, directory
 from services.ingest.hooks import Hooks
 from services.ingest.outlet import Outlet
 from services.ingest.seal import seal
 from services.ingest.spool import Spool
-from shared.accounts import Account, Directory, Inbox
 from shared.bus.kafka import bus_of, create_topics
-from shared.channels import messenger
+from shared.channels import messenger, twilio
 from shared.channels.contract import Hook
 from shared.channels.messenger.inbound import receive
 from shared.events import Record
-from shared.ids import derived_id
 from shared.objects import FolderStore
 from shared.settings import Settings
 from tests import servers
@@ -39,7 +38,10 @@ from tests import servers
 SECONDS = 3.0
 ROUNDS = 3
 CONNECTIONS = (4, 32)
-APPS = ("hooks", "bare_asgi_same_ack", "empty_fastapi_route", "send_and_wait")
+# Messenger's path is what everything is compared with.
+CHANNELS = {"hooks": messenger.channel, "twilio_whatsapp": twilio.whatsapp, "twilio_sms": twilio.sms}
+YARDSTICKS = ("bare_asgi_same_ack", "empty_fastapi_route", "send_and_wait")
+APPS = (*CHANNELS, *YARDSTICKS)
 BODY = b"EVENT_RECEIVED"
 
 
@@ -60,12 +62,17 @@ async def measure(_postgres: servers.Postgres, kafka: str | None) -> list[Figure
     figures = []
     for connections in CONNECTIONS:
         ours = median[("hooks", connections)]
-        for app in APPS[1:]:
+        for app in YARDSTICKS:
             other = median[(app, connections)]
             figures.append(
                 Figure("hook_ack", ours["rate"], "requests/s", app, ours["rate"] / other["rate"],
                        f"{connections} connections, Kafka ack, 1 core a process")
             )  # fmt: skip
+        figures += [
+            Figure(f"hook_ack_of_{name}", median[(name, connections)]["rate"], "requests/s", "hook_ack of messenger",
+                   median[(name, connections)]["rate"] / ours["rate"], f"{connections} connections")
+            for name in CHANNELS if name != "hooks"
+        ]  # fmt: skip
         figures += [
             Figure(f"hook_ack_{name}", ours[name], "ms", conditions=f"{connections} connections")
             for name in ("p50", "p99")
@@ -103,15 +110,6 @@ async def _run(app: str, kafka: str, prefix: str, connections: int) -> dict[str,
 # the servers
 
 
-def _directory() -> Directory:
-    account_id, inbox_id = derived_id("account"), derived_id("inbox")
-    inbox = Inbox(id=inbox_id, brand_id=derived_id("brand"), account_id=account_id, channel="messenger", address="100")
-    account = Account(
-        id=account_id, channel="messenger", secrets={"app_secret": [SECRET.decode()]}, inboxes={"100": inbox}
-    )
-    return Directory(1, {account_id: account}, {"token": account}, {inbox_id: inbox})
-
-
 async def _bare_body(receive: Any) -> bytes:
     body = b""
     while True:
@@ -125,18 +123,20 @@ async def serve(app: str, kafka: str, prefix: str) -> None:
     bus = bus_of(Settings(kafka_bootstrap=kafka, kafka_prefix=prefix))
     await bus.start()
     chosen: Any
-    if app == "hooks":
+    channel = CHANNELS.get(app, messenger.channel)
+    if app in CHANNELS:
         folder = Path(mkdtemp(prefix="dragoman-bench-"))
         spool = Spool(folder / "spool", 10**9)
         spool.open()
-        directory = _directory()
+        known = directory(channel.name)
         chosen = Hooks(
-            (messenger.channel,),
-            lambda: directory,
+            (channel,),
+            lambda: known,
             Outlet(bus, spool, FolderStore(folder / "media")),
             stopping=asyncio.Event(),
             in_flight=512,
             bytes_in_flight=10**9,
+            public_url=PUBLIC_URL,
         )
     elif app == "empty_fastapi_route":
         chosen = FastAPI()
@@ -153,14 +153,15 @@ async def serve(app: str, kafka: str, prefix: str) -> None:
     task = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    sys.stdout.write(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/hooks/messenger/token\n")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    sys.stdout.write(f"http://127.0.0.1:{port}/hooks/{channel.name}/token\n")
     sys.stdout.flush()
     await task
 
 
 def _sample() -> Record:
     """The record that ingest makes of one message of the load."""
-    (account,) = _directory().accounts.values()
+    (account,) = directory(messenger.channel.name).accounts.values()
     body = request("http://bench/hooks/messenger/token", 1).partition(b"\r\n\r\n")[2]
     hook = Hook(method="POST", path="/", body=body, received_at=datetime.now(UTC))
     (record,) = seal(receive(hook, account).items, account, hook.received_at)

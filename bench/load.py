@@ -4,8 +4,6 @@ Prints requests per second, p50 and p99 in milliseconds as JSON. Raw sockets, fo
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 import sys
 import time
@@ -13,27 +11,17 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from bench.figures import percentile
+from bench.vendors import MAKERS
 
-SECRET = b"bench-app-secret"
 MOST = 80_000
-TEXT = "Wo bleibt meine Bestellung? " * 24
 
 
 def request(url: str, n: int) -> bytes:
-    """One signed message of about 1.2 KB."""
-    at = int(time.time() * 1000)
-    item = {
-        "sender": {"id": f"psid{n % 500}"}, "recipient": {"id": "100"}, "timestamp": at,
-        "message": {"mid": f"m_{n}_{at}", "text": TEXT},
-    }  # fmt: skip
-    body = json.dumps({"object": "page", "entry": [{"id": "100", "time": at, "messaging": [item]}]}).encode()
-    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+    """One signed message of the vendor whose channel the address names."""
     parts = urlsplit(url)
-    head = (
-        f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
-        f"x-hub-signature-256: sha256={signature}\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    headers, body = MAKERS[parts.path.split("/")[2]](parts.path, n)
+    head = [f"POST {parts.path} HTTP/1.1", f"host: {parts.netloc}", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
 async def connection(url: str, until: float, requests: Iterator[bytes], times: list[float]) -> None:

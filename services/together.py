@@ -18,9 +18,9 @@ from services.sandbox import app as sandbox
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
 from services.serving import listen, serve
+from shared.accounts import HOOK_TOKEN
 from shared.bus.inprocess import InProcessBus
 from shared.channels.registry import CHANNELS
-from shared.db.directory import HOOK_TOKEN
 from shared.db.embedded import server
 from shared.db.migrate import migrate
 from shared.db.transaction import Database
@@ -82,6 +82,7 @@ def connections(wanted: configuration.Wanted, url: str) -> dict[str, list[Connec
         tokens = secrets.get(HOOK_TOKEN, ())
         connection = Connection(
             name=handle,
+            channel=account.channel,
             settings=account.settings,
             secrets=secrets,
             inboxes={i.address: i.settings for i in wanted.inboxes.values() if i.account == handle},

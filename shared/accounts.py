@@ -7,6 +7,8 @@ from uuid import UUID
 
 from shared.errors import InboxMisconfigured
 
+HOOK_TOKEN = "hook_token"  # noqa: S105 - the name of a secret, not a secret
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inbox:
@@ -41,6 +43,11 @@ class Account:
         if not values:
             raise InboxMisconfigured(f"account {self.id} has no secret {name!r}", code="no_secret")
         return values[0]
+
+    def hook_url(self, address: str) -> str:
+        """Where its webhooks come, below our public address; empty where it has no token for them."""
+        tokens = self.secrets.get(HOOK_TOKEN)
+        return f"{address}/hooks/{self.channel}/{tokens[0]}" if tokens else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         plain_httpx=parts.settings.plain_httpx,
         links=links,
         objects=store_of(parts.settings),
+        address=parts.settings.address,
     )
     async with AsyncExitStack() as stack:
         await database.open()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from shared.accounts import Inbox
 from shared.channels.contract import Channel
 from shared.channels.media import expressible
 from shared.clock import utc_now
@@ -34,6 +35,6 @@ class BrandFiles:
         return await self.objects.get(self.brand_id, attachment.sha256)
 
 
-def carried(reply: SendReply, channel: Channel, links: Links, brand_id: UUID, now: datetime) -> SendReply:
-    """The reply as the channel takes it; links in its text work for thirty days. Raises Rejected."""
-    return expressible(reply, channel, lambda attachment: links.of(brand_id, attachment, now + WRITTEN_FOR))
+def carried(reply: SendReply, channel: Channel, links: Links, inbox: Inbox, now: datetime) -> SendReply:
+    """The reply as the inbox takes it; links in its text work for thirty days. Raises Rejected."""
+    return expressible(reply, channel, inbox, lambda a: links.of(inbox.brand_id, a, now + WRITTEN_FOR))

@@ -86,7 +86,7 @@ class Outbound:
             return account.id, (), "no_channel"
         try:
             inbox = self._directory().inboxes[command.inbox_id]
-            return account.id, channel.render(carried(command, channel, self._links, inbox.brand_id, now)), ""
+            return account.id, channel.render(carried(command, channel, self._links, inbox, now)), ""
         except Rejected as error:
             return account.id, (), error.code
         except (DragomanError, ValueError, LookupError, TypeError, AttributeError):

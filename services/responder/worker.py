@@ -52,6 +52,7 @@ class Worker:
         plain_httpx: bool,
         links: Links,
         objects: Objects,
+        address: str,
     ) -> None:
         self._database = database
         self._directory = directory
@@ -61,6 +62,7 @@ class Worker:
         self._plain_httpx = plain_httpx
         self._links = links
         self._objects = objects
+        self._address = address
         self._holder = f"responder-{new_id()}"
         self._woken = asyncio.Event()
         self._accounts: dict[UUID, circuit.Account] = {}
@@ -167,7 +169,13 @@ class Worker:
             if not permission.allowed:
                 return Outcome(state="refused", reason=permission.reason), None
             files = BrandFiles(self._links, self._objects, part.brand_id)
-            attempt = Try(part=part.part, reference=str(part.id), started_at=part.started_at, files=files)
+            attempt = Try(
+                part=part.part,
+                reference=str(part.id),
+                started_at=part.started_at,
+                files=files,
+                hook_url=account.hook_url(self._address),
+            )
             async with asyncio.timeout(channel.call_within.total_seconds()):
                 external_id = await channel.send(await self._client(channel, account), attempt, account, inbox)
         except DragomanError as error:

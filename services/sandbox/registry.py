@@ -4,5 +4,9 @@ from collections.abc import Mapping
 
 from services.sandbox import whatsapp
 from services.sandbox.stand_in import Build
+from services.sandbox.twilio.stand_in import Twilio
 
-STAND_INS: Mapping[tuple[str, ...], Build] = {("whatsapp",): whatsapp.build}
+STAND_INS: Mapping[tuple[str, ...], Build] = {
+    ("whatsapp",): whatsapp.build,
+    ("twilio_whatsapp", "twilio_sms"): Twilio,
+}

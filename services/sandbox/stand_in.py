@@ -16,6 +16,7 @@ class Connection:
     """One account as it was configured: what its owner agreed with the vendor. Inboxes by address."""
 
     name: str
+    channel: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     inboxes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -150,6 +150,8 @@ class Try:
     started_at: datetime
     taken: frozenset[str] = frozenset()
     files: Files | None = None
+    # Where the account's webhooks come, for vendors that are told so with each call; empty where they do not.
+    hook_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +224,8 @@ class Channel:
     media_limit: Mapping[str, int] = field(default_factory=dict)
     # And of which media types; empty: of any.
     media_types: frozenset[str] = frozenset()
+    # Where inboxes differ in that, instead of it.
+    media_limit_of: Callable[[Inbox], Mapping[str, int]] | None = None
     body_limit: int = 1_000_000
     answer_within: timedelta = timedelta(seconds=3)
     # How long an echo or receipt may take to prove an attempt whose outcome is unknown.

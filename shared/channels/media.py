@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from shared.accounts import Inbox
 from shared.channels.contract import Channel
 from shared.events import Attachment, SendReply
 
@@ -11,12 +12,12 @@ from shared.events import Attachment, SendReply
 Link = Callable[[Attachment], str]
 
 
-def expressible(reply: SendReply, channel: Channel, link: Link) -> SendReply:
-    """The reply with only such attachments as the channel takes; a line of name and link for each of the others.
+def expressible(reply: SendReply, channel: Channel, inbox: Inbox, link: Link) -> SendReply:
+    """The reply with only such attachments as the inbox takes; a line of name and link for each of the others.
 
     Attachments that we do not hold stay as they are. Raises what `link` raises.
     """
-    moved = [a for a in reply.attachments if a.sha256 and not _takes(channel, a)]
+    moved = [a for a in reply.attachments if a.sha256 and not _takes(channel, inbox, a)]
     if not moved:
         return reply
     kept = [a for a in reply.attachments if a not in moved]
@@ -24,8 +25,9 @@ def expressible(reply: SendReply, channel: Channel, link: Link) -> SendReply:
     return msgspec.structs.replace(reply, text=text, attachments=kept)
 
 
-def _takes(channel: Channel, attachment: Attachment) -> bool:
-    fits = (attachment.size or 0) <= channel.media_limit.get(attachment.kind, -1)
+def _takes(channel: Channel, inbox: Inbox, attachment: Attachment) -> bool:
+    limit = channel.media_limit_of(inbox) if channel.media_limit_of else channel.media_limit
+    fits = (attachment.size or 0) <= limit.get(attachment.kind, -1)
     return fits and (not channel.media_types or attachment.media_type in channel.media_types)
 
 

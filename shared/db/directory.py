@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from shared.accounts import EMPTY_DIRECTORY, Account, Directory, Inbox
+from shared.accounts import EMPTY_DIRECTORY, HOOK_TOKEN, Account, Directory, Inbox
 from shared.background import background
 from shared.db.transaction import Database, Transaction
 from shared.errors import InboxMisconfigured, Unavailable
@@ -19,7 +19,6 @@ from shared.secrets import Vault
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 2.0
-HOOK_TOKEN = "hook_token"  # noqa: S105 - the name of a secret, not a secret
 
 
 class DirectoryCache:

@@ -2,7 +2,7 @@
 
 `inbound/*.json` holds the vendor's `request` (a channel with webhooks) or `calls` (a polled one), and `items`;
 `outbound/*.json` a `reply`, its `parts`, our `request`, the `vendor_answer`, and an `external_id` or an `error`.
-A body is text where every byte matters, else the JSON itself. Each table names its `source`.
+A body is text where every byte matters, else the JSON itself, or the fields of a form. Each table names its `source`.
 """
 
 import base64
@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import httpx
@@ -28,6 +29,7 @@ RECEIVED_AT = datetime(2026, 8, 3, 9, 0, tzinfo=UTC)
 # No window is over before then.
 FAR_AHEAD = datetime(2999, 1, 1, tzinfo=UTC)
 REFERENCE = "0b54a9e2-7c55-5d5e-9a52-3c1de4a1b9aa"
+HOOK_URL = "https://hooks.example.com/hooks/channel/a-token-of-ours"
 # The headers of ours that vendors look at.
 HEADERS = ("authorization", "content-type")
 
@@ -53,15 +55,24 @@ def sample_of(channel: str) -> ModuleType:
     return import_module(f"tests.channels.{channel}.sample")
 
 
-def a_hook(body: object, method: str = "POST", query: Mapping[str, str] | None = None, **headers: str) -> Hook:
+def a_hook(
+    body: object, method: str = "POST", query: Mapping[str, str] | None = None, url: str = "", **headers: str
+) -> Hook:
     return Hook(
         method=method,
         path="/hooks",
+        url=url,
         query=list((query or {}).items()),
         headers={"content-type": "application/json", **headers},
         body=bytes_of(body),
         received_at=RECEIVED_AT,
     )
+
+
+def encoded(channel: str, body: object) -> bytes:
+    """A body of a table as its vendor sends it: text as it is, else a form where its `sample.py` says so, else JSON."""
+    encode = getattr(sample_of(channel), "encode", bytes_of)
+    return bytes_of(body) if isinstance(body, str) else encode(body)
 
 
 def bytes_of(body: object) -> bytes:
@@ -88,6 +99,16 @@ def a_reply(
     )
 
 
+class StoredFiles:
+    """Whatever a reply names is stored, and to be had at an address with its hash."""
+
+    def link(self, attachment: Attachment) -> str:
+        return f"https://files.example.com/{attachment.sha256}"
+
+    async def read(self, attachment: Attachment) -> bytes:
+        return attachment.sha256.encode()
+
+
 @dataclass
 class Vendor:
     """Gives its answers one after the other and keeps what it was asked."""
@@ -112,6 +133,9 @@ def shown_request(request: httpx.Request) -> dict[str, Any]:
         # The boundary is another one each time.
         headers["content-type"] = kind.partition(";")[0]
         shown["body"] = [_shown_section(s) for s in _sections(kind, request.content)]
+    elif kind.startswith("application/x-www-form-urlencoded"):
+        fields = parse_qs(request.content.decode(), keep_blank_values=True, strict_parsing=True)
+        shown["body"] = {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
     elif request.content:
         shown["body"] = json.loads(request.content)
     return shown

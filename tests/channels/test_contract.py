@@ -31,6 +31,7 @@ from tests.channels.tables import (
     Vendor,
     a_hook,
     a_reply,
+    encoded,
     sample_of,
     shown_item,
     shown_part,
@@ -77,11 +78,11 @@ def _changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-def _mutated(data: st.DataObject, value: Any) -> bytes:
+def _mutated(it: Channel, data: st.DataObject, value: Any) -> bytes:
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.sampled_from(list(_places(value))))
         value = _changed(value, place, data.draw(VALUES | st.just(...)))
-    return json.dumps(value).encode()
+    return encoded(it.name, value)
 
 
 def _captured(it: Channel) -> list[Any]:
@@ -135,7 +136,7 @@ def test_a_channel_either_is_called_or_polls(it: Channel) -> None:
 
 
 def _a_signed_request(it: Channel) -> Hook:
-    return sample_of(it.name).sign(a_hook(_captured(it)[0]))
+    return sample_of(it.name).sign(a_hook(encoded(it.name, _captured(it)[0])))
 
 
 @HOOKED
@@ -165,9 +166,12 @@ def test_an_altered_request_is_refused(it: Channel, data: st.DataObject) -> None
     place = data.draw(st.integers(0, len(signed.body) - 1))
     altered = bytearray(signed.body)
     altered[place] ^= data.draw(st.integers(1, 255))
+    # Some vendors sign what a form says, not how it is written: %2b and %2B are the same.
+    says_the_same = getattr(sample_of(it.name), "says_the_same", lambda _a, _b: False)
     for body in (bytes(altered), signed.body[:place], signed.body + b" "):
-        with pytest.raises(BadSignature):
-            it.verify(replace(signed, body=body), sample_of(it.name).ACCOUNT)
+        if not says_the_same(body, signed.body):
+            with pytest.raises(BadSignature):
+                it.verify(replace(signed, body=body), sample_of(it.name).ACCOUNT)
 
 
 @HOOKED
@@ -201,7 +205,7 @@ def test_an_unreadable_body_is_a_bad_payload(it: Channel, body: bytes) -> None:
 @EXAMPLES
 @given(data=st.data())
 def test_a_captured_body_with_changes_is_read_or_refused_as_a_bad_payload(it: Channel, data: st.DataObject) -> None:
-    _receive(it, _mutated(data, data.draw(st.sampled_from(_captured(it)))))
+    _receive(it, _mutated(it, data, data.draw(st.sampled_from(_captured(it)))))
 
 
 def _receive(it: Channel, body: bytes) -> None:
@@ -218,16 +222,29 @@ def _receive(it: Channel, body: bytes) -> None:
 @HOOKED
 def test_the_same_body_gives_the_same_items_whenever_it_comes(it: Channel) -> None:
     for body in _captured(it):
-        hook = a_hook(body)
+        # Instants that stand in no body.
+        hook = replace(a_hook(encoded(it.name, body)), received_at=NOW + timedelta(microseconds=123_457))
         later = replace(hook, received_at=hook.received_at + timedelta(days=5))
         first, second = (it.receive(one, sample_of(it.name).ACCOUNT) for one in (hook, later))
-        assert first == second
+        assert first.answer == second.answer
+        assert _without_arrival(first.items, hook) == _without_arrival(second.items, later)
+
+
+def _without_arrival(items: Any, hook: Hook) -> list[str]:
+    """The items without the instant of their arrival, which holds where a vendor gives none."""
+    arrived = msgspec.to_builtins(hook.received_at)
+    return [repr((shown_item(item), _raw(item))).replace(arrived, "then") for item in items]
+
+
+def _raw(item: Any) -> bytes:
+    return item.raw if isinstance(item, BadItem) else getattr(item.data, "raw", b"")
 
 
 @HOOKED
 def test_different_facts_are_known_by_different_keys(it: Channel) -> None:
     for body in _captured(it):
-        items = [i for i in it.receive(a_hook(body), sample_of(it.name).ACCOUNT).items if isinstance(i, Item)]
+        hook = a_hook(encoded(it.name, body))
+        items = [i for i in it.receive(hook, sample_of(it.name).ACCOUNT).items if isinstance(i, Item)]
         known = [(item.address, item.data.keys[0]) for item in items]
         assert len(set(known)) == len(known)
 
@@ -251,7 +268,7 @@ async def _pages(it: Channel, vendor: Vendor, cursor: str = "") -> list[Page]:
 @given(data=st.data())
 async def test_a_changed_answer_to_a_poll_is_read_or_an_error_of_ours(it: Channel, data: st.DataObject) -> None:
     bodies = [
-        _mutated(data, body) for body in data.draw(st.lists(st.sampled_from(_captured(it)), min_size=1, max_size=3))
+        _mutated(it, data, body) for body in data.draw(st.lists(st.sampled_from(_captured(it)), min_size=1, max_size=3))
     ]
     try:
         pages = await _pages(it, Vendor([{"status": 200, "body": body} for body in bodies]))
@@ -408,6 +425,8 @@ async def test_an_account_without_its_secrets_is_misconfigured(it: Channel) -> N
 @HOOKED
 def test_an_item_keeps_its_own_bytes(it: Channel) -> None:
     for body in _captured(it):
-        for item in it.receive(a_hook(body), sample_of(it.name).ACCOUNT).items:
-            raw = item.raw if isinstance(item, BadItem) else getattr(item.data, "raw", b"")
-            assert not raw or json.loads(raw) is not None, shown_item(item)
+        hook = a_hook(encoded(it.name, body))
+        for item in it.receive(hook, sample_of(it.name).ACCOUNT).items:
+            raw = _raw(item)
+            # A form holds one item and is its bytes.
+            assert not raw or raw == hook.body or json.loads(raw) is not None, shown_item(item)

@@ -11,11 +11,14 @@ from shared.channels.registry import CHANNELS, channel
 from shared.errors import DragomanError
 from tests.channels.tables import (
     FAR_AHEAD,
+    HOOK_URL,
     REFERENCE,
+    StoredFiles,
     Table,
     Vendor,
     a_hook,
     a_reply,
+    encoded,
     sample_of,
     shown_item,
     shown_part,
@@ -30,7 +33,7 @@ OUTBOUND = tables("outbound")
 @pytest.mark.parametrize("table", HOOKS, ids=str)
 def test_what_a_request_holds(table: Table) -> None:
     case, it, sample = table.data, channel(table.channel), sample_of(table.channel)
-    hook = a_hook(**case["request"])
+    hook = a_hook(**case["request"] | {"body": encoded(table.channel, case["request"].get("body", ""))})
     hook = hook if case.get("signed") == "by the vendor" else sample.sign(hook)
     found: dict[str, Any] = {}
     try:
@@ -68,7 +71,13 @@ async def test_how_a_reply_leaves(table: Table) -> None:
     try:
         parts = it.render(a_reply(table.channel, **case["reply"]))
         found["parts"] = [shown_part(part) for part in parts]
-        attempt = Try(part=parts[case.get("part", 0)], reference=REFERENCE, started_at=FAR_AHEAD - timedelta(days=1))
+        attempt = Try(
+            part=parts[case.get("part", 0)],
+            reference=REFERENCE,
+            started_at=FAR_AHEAD - timedelta(days=1),
+            files=StoredFiles(),
+            hook_url=HOOK_URL,
+        )
         async with vendor.client() as http:
             found["external_id"] = await it.send(http, attempt, sample.ACCOUNT, inbox)
     except DragomanError as error:

@@ -17,6 +17,7 @@ from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, Form, IdempotencyKey, IfMatch, MaybeWords, effect, locked, matching
 from services.router.domain.conversation import Change, Conversation, Message, ReplyWritten, Resolved
 from services.router.store import audit, conversations, screens
+from shared.accounts import Inbox
 from shared.channels.contract import Permission
 from shared.channels.media import expressible
 from shared.db.transaction import Transaction
@@ -66,7 +67,7 @@ async def reply(
         permission = await _permission(context, who, c, tx)
         message = _message(c, who, body.text, files, tx)
         command = _command(c, message, who, permission)
-        _check_expressible(context, command, c)
+        _check_expressible(context, command, (await context.cache.current(tx)).inboxes[c.inbox_id])
         change = Change.of(c, tx.now)
         change.messages.append(message)
         change.record(ReplyWritten(message_id=message.id, agent_id=who.agent_id), who.actor)
@@ -132,11 +133,15 @@ def _command(c: Conversation, message: Message, who: Caller, permission: Permiss
     )
 
 
-def _check_expressible(context: Api, command: SendReply, c: Conversation) -> None:
+def _check_expressible(context: Api, command: SendReply, inbox: Inbox) -> None:
     """Raises Problem 409 for what the channel could never send; the responder renders it again."""
     channel = context.channels[command.channel]
+
+    def link(attachment: Attachment) -> str:
+        return context.links.of(inbox.brand_id, attachment, command.expires_at)
+
     try:
-        channel.render(expressible(command, channel, lambda a: context.links.of(c.brand_id, a, command.expires_at)))
+        channel.render(expressible(command, channel, inbox, link))
     except Rejected as error:
         raise Problem(409, error.code, "The channel cannot carry this reply", str(error)) from None
 

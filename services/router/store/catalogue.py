@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from shared.db.directory import HOOK_TOKEN as HOOK_TOKEN
+from shared.accounts import HOOK_TOKEN as HOOK_TOKEN
 from shared.db.transaction import Transaction
 from shared.ids import new_id
 

@@ -1,0 +1,69 @@
+"""What the load says to the hooks: each vendor's signed message of about 1.2 KB, and the account that takes it."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
+
+from shared.accounts import Account, Directory, Inbox
+from shared.ids import derived_id
+
+SECRET = b"bench-app-secret"
+PUBLIC_URL = "https://hooks.example.com"
+TEXT = "Wo bleibt meine Bestellung? " * 24
+ACCOUNT_SID = "AC" + "0" * 32
+NUMBER = "+4917604069010"
+
+# The headers that matter and the body of message `n`, for the path that it goes to.
+Make = Callable[[str, int], tuple[Mapping[str, str], bytes]]
+
+
+def messenger(_path: str, n: int) -> tuple[Mapping[str, str], bytes]:
+    at = int(time.time() * 1000)
+    item = {
+        "sender": {"id": f"psid{n % 500}"}, "recipient": {"id": "100"}, "timestamp": at,
+        "message": {"mid": f"m_{n}_{at}", "text": TEXT},
+    }  # fmt: skip
+    body = json.dumps({"object": "page", "entry": [{"id": "100", "time": at, "messaging": [item]}]}).encode()
+    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+    return {"content-type": "application/json", "x-hub-signature-256": f"sha256={signature}"}, body
+
+
+def twilio_whatsapp(path: str, n: int) -> tuple[Mapping[str, str], bytes]:
+    return _twilio(
+        path, n, "whatsapp:",
+        ProfileName="Jo", WaId=f"49176040{n % 500:05d}", MessageType="text", ReferralNumMedia="0", Forwarded="false",
+        FrequentlyForwarded="false", ChannelMetadata='{"type":"whatsapp","data":{"context":{}}}',
+    )  # fmt: skip
+
+
+def twilio_sms(path: str, n: int) -> tuple[Mapping[str, str], bytes]:
+    return _twilio(path, n, "", **{f"{end}{what}": "" for end in ("From", "To") for what in ("City", "State", "Zip")})
+
+
+def _twilio(path: str, n: int, prefix: str, **more: str) -> tuple[Mapping[str, str], bytes]:
+    sid = f"SM{n:08x}{time.time_ns():024x}"
+    fields = {
+        "MessageSid": sid, "SmsSid": sid, "SmsMessageSid": sid, "AccountSid": ACCOUNT_SID, "ApiVersion": "2010-04-01",
+        "From": f"{prefix}+49176040{n % 500:05d}", "To": prefix + NUMBER, "Body": TEXT, "NumMedia": "0",
+        "NumSegments": "1", "SmsStatus": "received", **more,
+    }  # fmt: skip
+    text = f"{PUBLIC_URL}{path}" + "".join(name + fields[name] for name in sorted(fields))
+    signature = base64.b64encode(hmac.new(SECRET, text.encode(), hashlib.sha1).digest()).decode()
+    headers = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", "x-twilio-signature": signature}
+    return headers, urlencode(fields).encode()
+
+
+MAKERS: Mapping[str, Make] = {"messenger": messenger, "twilio_whatsapp": twilio_whatsapp, "twilio_sms": twilio_sms}
+
+
+def directory(channel: str) -> Directory:
+    """One account of the channel, whose webhooks come to `token`."""
+    account_id, inbox_id = derived_id("account"), derived_id("inbox")
+    address, secret = ("100", "app_secret") if channel == "messenger" else (NUMBER, "auth_token")
+    inbox = Inbox(id=inbox_id, brand_id=derived_id("brand"), account_id=account_id, channel=channel, address=address)
+    account = Account(id=account_id, channel=channel, secrets={secret: [SECRET.decode()]}, inboxes={address: inbox})
+    return Directory(1, {account_id: account}, {"token": account}, {inbox_id: inbox})
