@@ -199,7 +199,7 @@ async def test_a_file_that_cannot_be_read_calls_nobody() -> None:
 )
 def test_what_the_vendor_does_not_take_leaves_as_a_link(attachment: dict[str, Any], as_media: bool) -> None:
     reply = a_reply("whatsapp", REPLY_CONTEXT, "Hier.", [PICTURE | attachment])
-    found = expressible(reply, channel, Stored().link)
+    found = expressible(reply, channel, INBOX, Stored().link)
     assert bool(found.attachments) is as_media
     assert found.text == ("Hier." if as_media else "Hier.\n\na.png: https://ours.example/a.png")
 
