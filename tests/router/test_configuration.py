@@ -409,7 +409,7 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
         await apply(tx, sample(), vault, "test")
         read = await ConfigurationCache().current(tx)
         assert await diff(tx, sample(), vault) == []
-    assert (len(read.brand_names), len(read.inboxes), len(read.agents)) == (3, 5, 30)
+    assert (len(read.brand_names), len(read.inboxes), len(read.agents)) == (3, 7, 30)
     targets = {
         inbox.name: (policy.first_response, policy.warn_before)
         for inbox in read.inboxes.values()
@@ -420,6 +420,8 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
         "Alpenlicht on Messenger": (minutes(60), minutes(30)),
         "Bergwerk on Messenger": (minutes(60), minutes(30)),
         "Seabird on Messenger": (minutes(15), minutes(5)),
+        "Alpenlicht on WhatsApp": (minutes(60), minutes(30)),
+        "Seabird on WhatsApp": (minutes(60), minutes(30)),
         "Alpenlicht FR": (hours(24), hours(4)),
         "Seabird ES": (hours(24), hours(4)),
     }
