@@ -8,8 +8,18 @@ from services.router.domain.identity import Customer, Key, Recognised, canonical
 from services.router.facts import Case, Facts, FromAPerson
 from services.router.store import customers, opt_outs, suggestions
 from shared.accounts import Inbox
+from shared.bus import outbox
 from shared.db.transaction import Transaction
-from shared.events import Address, Data, Event, IdentityChanged, MessageReceived, OptOutChanged
+from shared.events import (
+    Address,
+    Data,
+    Event,
+    IdentityChanged,
+    MessageReceived,
+    OptOutChanged,
+    WithdrawReply,
+    encode,
+)
 
 ACTOR = "router"
 
@@ -120,10 +130,24 @@ def opted(case: Case, facts: Facts) -> None:
 
 
 async def save(tx: Transaction, facts: Facts) -> None:
-    """One statement per table."""
+    """One statement per table; what waits to be sent to whoever said no is withdrawn."""
     recognised = facts.recognised
     await customers.save(tx, recognised.people)
     await customers.note_merges(tx, recognised.merges, ACTOR)
     wanted = recognised.suggestions()
     await suggestions.suggest(tx, {roots: recognised.brand_of(roots) for roots in wanted}, wanted)
     await opt_outs.save(tx, list(facts.words.values()))
+    waiting = await opt_outs.queued_replies(tx, [word for word in facts.words.values() if word.opted_out])
+    orders = [
+        Event(
+            data=WithdrawReply(reply_id=row["id"], conversation_id=row["conversation_id"]),
+            key=str(row["conversation_id"]),
+            source=ACTOR,
+            time=tx.now,
+            brand_id=row["brand_id"],
+            inbox_id=row["inbox_id"],
+            subject=str(row["conversation_id"]),
+        )
+        for row in waiting
+    ]
+    await outbox.add(tx, ACTOR, [encode(order) for order in orders])

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from shared.db.transaction import Transaction
 
 
@@ -42,6 +44,27 @@ async def save(tx: Transaction, words: Sequence[Word]) -> None:
         [word.brand_id for word in rows],
         [word.opted_out for word in rows],
         [word.at for word in rows],
+    )
+
+
+async def queued_replies(tx: Transaction, words: Sequence[Word]) -> list[asyncpg.Record]:
+    """What waits to be sent to whoever said no just now: reply, conversation, brand and inbox of each."""
+    if not words:
+        return []
+    return await tx.fetch(
+        """
+        SELECT m.id, m.conversation_id, c.brand_id, c.inbox_id
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS w (inbox_id, kind, value, at)
+        JOIN router.opt_out AS o USING (inbox_id, kind, value, at)
+        JOIN router.identity AS i ON i.brand_id = o.brand_id AND i.kind = o.kind AND i.value = o.value
+        JOIN router.conversation AS c ON c.inbox_id = o.inbox_id AND c.customer_id = i.customer_id
+        JOIN router.message AS m ON m.conversation_id = c.id AND m.kind = 'reply' AND m.state = 'queued'
+        WHERE o.opted_out ORDER BY m.id
+        """,
+        [word.inbox_id for word in words],
+        [word.kind for word in words],
+        [word.value for word in words],
+        [word.at for word in words],
     )
 
 
