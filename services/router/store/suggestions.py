@@ -90,7 +90,7 @@ async def suggest(tx: Transaction, brands: Mapping[Pair, UUID], reasons: Mapping
         FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) AS r (one, other, brand_id, reasons)
         ON CONFLICT (customer_id, other_id) DO UPDATE
         SET reasons = s.reasons || ARRAY(SELECT unnest(excluded.reasons) EXCEPT SELECT unnest(s.reasons))
-        WHERE s.state = 'open' AND NOT s.reasons @> excluded.reasons
+        WHERE NOT s.reasons @> excluded.reasons
         """,
         [one for one, _ in pairs],
         [other for _, other in pairs],
