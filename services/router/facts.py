@@ -62,7 +62,7 @@ class Facts:
     attachments: dict[UUID, list[Attachment]] = field(default_factory=dict)
     settled: set[UUID] = field(default_factory=set)
     # What persons said of messages from an inbox.
-    words: dict[tuple[UUID, str, str], opt_outs.Word] = field(default_factory=dict)
+    words: dict[tuple[UUID, str, str, bool], opt_outs.Word] = field(default_factory=dict)
 
     def add(self, change: Change) -> None:
         c = change.after

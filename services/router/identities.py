@@ -124,7 +124,13 @@ def opted(case: Case, facts: Facts) -> None:
     assert isinstance(data, OptOutChanged)
     address = canonical(data.sender)
     word = opt_outs.Word(
-        case.inbox.brand_id, case.inbox.id, address.kind, address.value, data.opted_out, case.occurred_at
+        brand_id=case.inbox.brand_id,
+        inbox_id=case.inbox.id,
+        kind=address.kind,
+        value=address.value,
+        marketing_only=data.marketing_only,
+        opted_out=data.opted_out,
+        at=case.occurred_at,
     )
     facts.words[word.place] = max(word, facts.words.get(word.place, word), key=lambda w: (w.at, w.opted_out))
 

@@ -83,10 +83,13 @@ def moved(w: World, before: str, after: str, inbox: str = "shop-whatsapp") -> Ev
     return w.event(data, inbox)
 
 
-def word(w: World, *, opted_out: bool, value: str = NUMBER, inbox: str = "shop-sms") -> Event:
+def word(
+    w: World, *, opted_out: bool, value: str = NUMBER, inbox: str = "shop-sms", marketing_only: bool = False
+) -> Event:
     data = OptOutChanged(
-        channel="sms", keys=[str(new_id())], sender=also(value)[0], opted_out=opted_out, occurred_at=w.clock.at
-    )
+        channel="sms", keys=[str(new_id())], sender=also(value)[0], opted_out=opted_out, occurred_at=w.clock.at,
+        marketing_only=marketing_only,
+    )  # fmt: skip
     return w.event(data, inbox)
 
 
@@ -305,6 +308,14 @@ async def test_the_newest_word_counts_whatever_the_order_of_arrival(w: World) ->
     assert await w.value(OPTED) is True
     await w.receive(word(w, opted_out=False), word(w, opted_out=True))
     assert await w.value(OPTED) is True, "at the same instant the no counts"
+
+
+async def test_a_yes_to_marketing_lifts_no_stop_and_a_no_to_it_is_none(w: World) -> None:
+    await w.receive(word(w, opted_out=True))
+    w.clock.forward(minutes=5)
+    await w.receive(word(w, opted_out=False, marketing_only=True))
+    assert await w.value(f"{OPTED} WHERE NOT marketing_only") is True
+    assert await w.value(f"{OPTED} WHERE marketing_only") is False
 
 
 async def test_writing_again_lifts_no_stop(w: World) -> None:

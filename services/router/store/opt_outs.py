@@ -18,12 +18,13 @@ class Word:
     inbox_id: UUID
     kind: str
     value: str
+    marketing_only: bool
     opted_out: bool
     at: datetime
 
     @property
-    def place(self) -> tuple[UUID, str, str]:
-        return self.inbox_id, self.kind, self.value
+    def place(self) -> tuple[UUID, str, str, bool]:
+        return self.inbox_id, self.kind, self.value, self.marketing_only
 
 
 async def save(tx: Transaction, words: Sequence[Word]) -> None:
@@ -33,14 +34,17 @@ async def save(tx: Transaction, words: Sequence[Word]) -> None:
         return
     await tx.execute(
         """
-        INSERT INTO router.opt_out AS o (inbox_id, kind, value, brand_id, opted_out, at)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::boolean[], $6::timestamptz[])
-        ON CONFLICT (inbox_id, kind, value) DO UPDATE SET opted_out = excluded.opted_out, at = excluded.at
+        INSERT INTO router.opt_out AS o (inbox_id, kind, value, marketing_only, brand_id, opted_out, at)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::boolean[], $5::uuid[], $6::boolean[],
+                             $7::timestamptz[])
+        ON CONFLICT (inbox_id, kind, value, marketing_only) DO UPDATE
+        SET opted_out = excluded.opted_out, at = excluded.at
         WHERE (excluded.at, excluded.opted_out) > (o.at, o.opted_out)
         """,
         [word.inbox_id for word in rows],
         [word.kind for word in rows],
         [word.value for word in rows],
+        [word.marketing_only for word in rows],
         [word.brand_id for word in rows],
         [word.opted_out for word in rows],
         [word.at for word in rows],
@@ -48,7 +52,7 @@ async def save(tx: Transaction, words: Sequence[Word]) -> None:
 
 
 async def queued_replies(tx: Transaction, words: Sequence[Word]) -> list[asyncpg.Record]:
-    """What waits to be sent to whoever said no just now: reply, conversation, brand and inbox of each."""
+    """Reply, conversation, brand and inbox of what waits to be sent to whoever said no just now, marketing aside."""
     if not words:
         return []
     return await tx.fetch(
@@ -59,7 +63,7 @@ async def queued_replies(tx: Transaction, words: Sequence[Word]) -> list[asyncpg
         JOIN router.identity AS i ON i.brand_id = o.brand_id AND i.kind = o.kind AND i.value = o.value
         JOIN router.conversation AS c ON c.inbox_id = o.inbox_id AND c.customer_id = i.customer_id
         JOIN router.message AS m ON m.conversation_id = c.id AND m.kind = 'reply' AND m.state = 'queued'
-        WHERE o.opted_out ORDER BY m.id
+        WHERE o.opted_out AND NOT o.marketing_only ORDER BY m.id
         """,
         [word.inbox_id for word in words],
         [word.kind for word in words],
@@ -82,8 +86,8 @@ async def opted_out_at(tx: Transaction, conversation_id: UUID) -> datetime | Non
               AND NOT coalesce((h.data->>'late')::boolean, false)
             ORDER BY h.n DESC LIMIT 1
         ), c.customer_id)
-        JOIN router.opt_out AS o ON o.inbox_id = c.inbox_id AND o.kind = i.kind AND o.value = i.value AND o.opted_out
-        WHERE c.id = $1
+        JOIN router.opt_out AS o ON o.inbox_id = c.inbox_id AND o.kind = i.kind AND o.value = i.value
+        WHERE c.id = $1 AND o.opted_out AND NOT o.marketing_only
         """,
         conversation_id,
     )

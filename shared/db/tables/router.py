@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy import text as sql
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
 from shared.db.tables.columns import binary, document, instant, number, reference, small, text, texts, uuid, uuids
 
@@ -316,13 +316,17 @@ class Dead(SQLModel, table=True):
 
 
 class OptOut(SQLModel, table=True):
-    """Who does not want messages from an inbox: the newest word of each address, a yes too."""
+    """Who does not want messages from an inbox: the newest word of each address, a yes too.
+
+    What is said of marketing alone (`marketing_only`) stands apart: whoever writes is answered all the same.
+    """
 
     __tablename__ = "opt_out"
     __table_args__ = (reference(["brand_id", "inbox_id"], "config.inbox", ["brand_id", "id"]), SCHEMA)
     inbox_id: UUID = uuid(primary_key=True)
     kind: str = text(primary_key=True)
     value: str = text(primary_key=True)
+    marketing_only: bool = Field(primary_key=True)
     brand_id: UUID = uuid(nullable=False)
     opted_out: bool
     at: datetime = instant(nullable=False)

@@ -226,7 +226,12 @@ async def test_what_waits_to_be_sent_is_withdrawn_by_a_stop(api: Client, w: Worl
     path = await api.received(inbox="shop-sms", sender=NUMBER)
     await api.post(f"{path}/claim")
     reply = (await api.post(f"{path}/reply", body={"text": "Hallo!"})).json()["message_id"]
-    await w.receive(word(w, opted_out=False), word(w, opted_out=True, value="+4930123456"))
+    await w.receive(
+        word(w, opted_out=False),
+        word(w, opted_out=True, value="+4930123456"),
+        word(w, opted_out=True, marketing_only=True),
+    )
+    assert (await shown(api, path))["may_write"]["allowed"]
     withdrawn = "SELECT value FROM bus.outbox WHERE headers->>'ce_type' = 'dragoman.withdraw.reply.v1'"
     assert await w.fetch(withdrawn) == []
     stop = word(w, opted_out=True)

@@ -36,6 +36,13 @@ def upgrade() -> None:
     op.add_column(
         "opt_out", sa.Column("opted_out", sa.Boolean(), nullable=False, server_default=sa.true()), schema="router"
     )
+    op.add_column(
+        "opt_out", sa.Column("marketing_only", sa.Boolean(), nullable=False, server_default=sa.false()), schema="router"
+    )
+    op.drop_constraint(op.f("pk_opt_out"), "opt_out", schema="router")
+    op.create_primary_key(
+        op.f("pk_opt_out"), "opt_out", ["inbox_id", "kind", "value", "marketing_only"], schema="router"
+    )
     op.create_index(
         "ix_audit_customers", "audit", [sa.text("(data -> 'customers')")], schema="router", postgresql_using="gin",
         postgresql_where=sa.text("data ? 'customers'"),
