@@ -43,13 +43,14 @@ async def dispatch_round(tx: Transaction, cache: ConfigurationCache) -> int:
     held = await conversations.lock(tx, urgent, skip_locked=True)
     waiting_now = {id_: c for id_, c in held.items() if c.state == "waiting"}
     standings = await queue.standings(tx, sorted(waiting_now))
+    last_agents = await queue.last_agents(tx, sorted(waiting_now))
     locked = await agents.lock_with_loads(tx, there)
     free = [
         _free(configuration, id_, presence.idle_since, load)
         for id_, (presence, load) in locked.items()
         if presence.is_there(tx.now)
     ]
-    waiting = [_waiting(c, standings.get(c.id, ()), configuration) for c in waiting_now.values()]
+    waiting = [_waiting(c, standings.get(c.id, ()), last_agents.get(c.id), configuration) for c in waiting_now.values()]
     matches = match(waiting, free, tx.now)
     changes = [_change(waiting_now[m.conversation_id], m, configuration, tx) for m in matches]
     await conversations.save(tx, changes, configuration)
@@ -79,7 +80,12 @@ def _free(configuration: Configuration, agent_id: UUID, idle_since: datetime, lo
     )
 
 
-def _waiting(c: Conversation, pools: Sequence[tuple[UUID, int]], configuration: Configuration) -> Waiting:
+def _waiting(
+    c: Conversation,
+    pools: Sequence[tuple[UUID, int]],
+    last_agent: tuple[UUID, datetime] | None,
+    configuration: Configuration,
+) -> Waiting:
     return Waiting(
         conversation_id=c.id,
         brand_id=c.brand_id,
@@ -88,8 +94,8 @@ def _waiting(c: Conversation, pools: Sequence[tuple[UUID, int]], configuration: 
         weight=c.weight,
         pools=pools,
         declined_by=frozenset(c.declined_by),
-        last_agent_id=c.last_agent_id,
-        last_agent_at=c.last_agent_at,
+        last_agent_id=last_agent[0] if last_agent else None,
+        last_agent_at=last_agent[1] if last_agent else None,
     )
 
 

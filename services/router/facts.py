@@ -6,9 +6,9 @@ from uuid import UUID
 
 from services.router.domain import language
 from services.router.domain.conversation import Change, Conversation
+from services.router.domain.identity import Customer, Recognised
 from services.router.domain.plan import Configuration
-from services.router.store import customers, seen
-from services.router.store.customers import Customer
+from services.router.store import opt_outs, seen
 from shared import events
 from shared.accounts import Inbox
 from shared.channels.contract import Channel
@@ -27,7 +27,7 @@ OF_A_MESSAGE = (events.MediaStored, events.MediaFailed)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One event to decide: by whom, in which inbox, when; its instants are clamped to what can be believed."""
+    """One event to decide: whom its address brought, in which inbox, when; instants are clamped to the believable."""
 
     event: Event
     inbox: Inbox
@@ -51,7 +51,7 @@ class Facts:
     configuration: Configuration
     channels: dict[str, Channel]
     known: set[seen.Mark]
-    customers: dict[customers.Key, Customer]
+    recognised: Recognised
     detect: language.Detect
     # By inbox and customer, in the order of loading.
     changes: dict[UUID, Change] = field(default_factory=dict)
@@ -61,6 +61,8 @@ class Facts:
     # Of stored messages whose files were fetched, or not; and which of them changed.
     attachments: dict[UUID, list[Attachment]] = field(default_factory=dict)
     settled: set[UUID] = field(default_factory=set)
+    # What persons said of messages from an inbox.
+    words: dict[tuple[UUID, str, str, bool], opt_outs.Word] = field(default_factory=dict)
 
     def add(self, change: Change) -> None:
         c = change.after
@@ -70,8 +72,9 @@ class Facts:
             self.of_thread.setdefault((c.inbox_id, c.thread), []).append(c.id)
 
     def candidates(self, inbox_id: UUID, customer_id: UUID, thread: str | None) -> list[Conversation]:
-        """The customer's conversations in the inbox, and those of the vendor's thread whoever wrote in it."""
-        ids = dict.fromkeys(self.of_peer.get((inbox_id, customer_id), ()))
+        """Those in the inbox of everybody who is one with the customer, and those of the vendor's thread."""
+        group = self.recognised.people.group(customer_id)
+        ids = dict.fromkeys(id_ for person in group for id_ in self.of_peer.get((inbox_id, person.id), ()))
         if thread is not None:
             ids |= dict.fromkeys(self.of_thread.get((inbox_id, thread), ()))
         return [self.changes[id_].after for id_ in ids]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.router import files
+from services.router import files, identities
 from services.router.domain import clocks, language, threads
 from services.router.domain.conversation import (
     Change,
@@ -18,12 +18,12 @@ from services.router.domain.conversation import (
     Reopened,
     Unrecognised,
 )
+from services.router.domain.identity import Customer
 from services.router.domain.plan import choose_policy
-from services.router.facts import OF_A_MESSAGE, Case, Facts, FromAPerson, marks
+from services.router.facts import OF_A_MESSAGE, Case, Facts, marks
 from services.router.queueing import enqueue
-from services.router.store import conversations, customers, seen
+from services.router.store import conversations, seen
 from services.router.store.configuration import ConfigurationCache
-from services.router.store.customers import Customer
 from shared import events
 from shared.accounts import Inbox
 from shared.channels.contract import Channel
@@ -66,17 +66,14 @@ class Inbound:
         configuration = await self._configuration.current(tx)
         known = await seen.known(tx, [mark for event in batch for mark in marks(event)])
         fresh = [
-            (e.inbox_id, configuration.inboxes[e.inbox_id].brand_id, getattr(data, "thread", None), data.sender)
+            (e, configuration.inboxes[e.inbox_id])
             for e in batch
-            if e.inbox_id is not None
-            and e.inbox_id in configuration.inboxes
-            and isinstance(data := e.data, FromAPerson)
-            and data.sender is not None
-            and not known.intersection(marks(e))
+            if e.inbox_id is not None and e.inbox_id in configuration.inboxes and not known.intersection(marks(e))
         ]
-        found = await customers.find_or_make(tx, {(brand, a.kind, a.value): a for _, brand, _, a in fresh})
-        facts = Facts(tx.now, configuration, self._channels, known, found, self._detect)
-        peers = {(inbox, found[(brand, a.kind, a.value)].id, thread) for inbox, brand, thread, a in fresh}
+        named = identities.named(fresh)
+        recognised = await identities.recognise(tx, named)
+        facts = Facts(tx.now, configuration, self._channels, known, recognised, self._detect)
+        peers = identities.peers(named, recognised)
         inboxes, people, thread_ids = map(list, list(zip(*peers, strict=True)) or [(), (), ()])
         media = files.of_stored_messages(batch, known)
         told = sorted({data.conversation_id for data in media})
@@ -89,7 +86,7 @@ class Inbound:
 async def _save(tx: Transaction, facts: Facts) -> None:
     await files.save(tx, facts)
     await conversations.save(tx, list(facts.changes.values()), facts.configuration)
-    await customers.save(tx, list({c.id: c for c in facts.customers.values()}.values()))
+    await identities.save(tx, facts)
     await seen.mark(tx, facts.marks)
 
 
@@ -122,7 +119,7 @@ def _case(event: Event, inbox: Inbox, facts: Facts) -> Case:
     return Case(
         event=event,
         inbox=inbox,
-        customer=facts.customers[(inbox.brand_id, data.sender.kind, data.sender.value)],
+        customer=facts.recognised.customer(inbox.brand_id, inbox.id, data.sender),
         occurred_at=min(max(data.occurred_at, received_at - OLDEST), received_at + YOUNGEST),
         received_at=received_at,
     )
@@ -160,12 +157,10 @@ def _message(case: Case, facts: Facts) -> UUID:
     channel = facts.channels[inbox.channel]
     change = _conversation(data, inbox, customer, facts, channel, occurred_at)
     before = change.after
-    if data.sender.name and not customer.name:
-        customer.name, customer.changed = data.sender.name, True
     verdict = language.decide(
         data.text,
         facts.configuration.languages,
-        known=customer.languages,
+        known=facts.recognised.people.languages(customer.id),
         conversation=before.language,
         conversation_by=before.language_by,
         locale=data.locale or inbox.locale,
@@ -186,7 +181,10 @@ def _message(case: Case, facts: Facts) -> UUID:
     change.messages.append(message)
     files.fetch(change, message, channel)
     late = before.last_inbound_at is not None and occurred_at < before.last_inbound_at
-    change.record(Received(message_id=message.id, author=data.author, occurred_at=occurred_at, late=late), data.author)
+    received = Received(
+        message_id=message.id, author=data.author, occurred_at=occurred_at, late=late, customer_id=customer.id
+    )
+    change.record(received, data.author)
     if data.reply_context and not late:
         change.after = replace(change.after, reply_context=data.reply_context)
     _speak(change, customer, verdict)
@@ -258,6 +256,8 @@ def _queue(change: Change, before: Conversation, facts: Facts) -> None:
 DECIDERS: Mapping[type[Data], Callable[[Case, Facts], UUID | None]] = {
     events.MessageReceived: _message,
     events.Unrecognised: _unrecognised,
+    events.IdentityChanged: identities.changed,
+    events.OptOutChanged: identities.opted,
     events.MediaStored: files.stored,
     events.MediaFailed: files.failed,
 }

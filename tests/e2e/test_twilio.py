@@ -180,13 +180,35 @@ async def test_a_file_goes_by_sms_as_the_number_can(
         assert (await run.http.get(link)).content == PICTURE
 
 
-async def test_a_stop_is_no_work_and_whoever_sent_it_gets_nothing_more(database_url: str, tmp_path: Path) -> None:
+async def test_a_stop_is_no_work_and_whoever_sent_it_gets_nothing_more_until_start(
+    database_url: str, tmp_path: Path
+) -> None:
     async with running(database_url, tmp_path) as run:
         await write(run, GERMAN_SMS, "Wo bleibt meine Bestellung denn nun?", "sms")
-        await write(run, GERMAN_SMS, "STOP", "sms")
         conversation = await answer(run, ("anna", "bernd"), "Morgen ist sie da.")
-        await reply_of(run, conversation, {"refused"})
-        assert [m.get("auto") for m in await carried(run)] == [True]
+        await reply_of(run, conversation, {"delivered"})
+        path = f"/v1/conversations/{conversation}"
+
+        async def may_write() -> Any:
+            return (await run.get(path, "sam")).json()["may_write"]
+
+        async def stopped() -> bool:
+            return bool((await may_write())["reason"] == "opted_out")
+
+        await write(run, GERMAN_SMS, "STOP", "sms")
+        await until(stopped)
+        refused = await run.post(f"{path}/reply", "sam", {"text": "Noch etwas?"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "opted_out")
+        await write(run, GERMAN_SMS, "START", "sms")
+
+        async def started() -> bool:
+            return bool((await may_write())["allowed"])
+
+        await until(started)
+        assert (await run.post(f"{path}/reply", "sam", {"text": "Willkommen zurück!"})).status_code == 202
+        await reply_of(run, conversation, {"delivered"})
+        said = [m["text"] for m in await carried(run) if not m.get("auto")]
+        assert said == ["Morgen ist sie da.", "Willkommen zurück!"]
 
 
 async def test_a_forged_webhook_is_a_401_and_nothing_is_stored(database_url: str, tmp_path: Path) -> None:

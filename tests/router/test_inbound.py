@@ -126,7 +126,7 @@ async def test_a_poison_event_is_named_and_its_neighbours_are_not(w: World) -> N
 
 async def test_an_unrecognised_item_is_shown_but_opens_nothing(w: World) -> None:
     def reaction() -> Event:
-        sender = Address(kind="chat", value="kunde")
+        sender = Address(kind="chat", value="kunde", verified_by="channel")
         return w.event(
             Unrecognised(channel="chat", keys=["r1"], what="reaction", occurred_at=w.clock.at, sender=sender)
         )
@@ -161,7 +161,7 @@ async def test_a_batch_takes_a_fixed_number_of_statements(w: World, size: int) -
     await w.receive(w.message(sender="warm"))
     async with w.router.transaction() as tx:
         await w.inbound(tx, [w.message(sender=f"s{n}") for n in range(size)])
-        assert tx.statements == 16
+        assert tx.statements == 18
 
 
 async def test_the_database_refuses_a_reference_across_brands(w: World) -> None:

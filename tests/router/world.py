@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -43,12 +43,21 @@ async def _send(*_: object) -> str:
 
 CHAT = Channel(name="chat", address_kind="chat", live=True, render=_render, send=_send, text_limit=1000)
 MARKET = Channel(name="market", address_kind="market", live=False, render=_render, send=_send, text_limit=1000)
+SMS = Channel(name="sms", address_kind="phone", live=True, render=_render, send=_send, text_limit=1000)
+WHATSAPP = Channel(name="whatsapp", address_kind="phone", live=True, render=_render, send=_send, text_limit=1000)
+MAIL = Channel(name="mail", address_kind="email", live=False, render=_render, send=_send, text_limit=1000)
+CHANNELS = {channel.name: channel for channel in (CHAT, MARKET, SMS, WHATSAPP, MAIL)}
 
 BRANDS = ("shop", "other")
 INBOXES: Mapping[str, Mapping[str, str]] = {
     "shop-chat": {"brand": "shop", "channel": "chat", "locale": "de-DE", "country": "DE"},
     "shop-market": {"brand": "shop", "channel": "market", "locale": "fr-FR", "country": "FR"},
     "other-chat": {"brand": "other", "channel": "chat", "locale": "de-DE", "country": "DE"},
+    "shop-sms": {"brand": "shop", "channel": "sms", "locale": "de-DE", "country": "DE"},
+    "shop-whatsapp": {"brand": "shop", "channel": "whatsapp", "locale": "de-DE", "country": "DE"},
+    "shop-mail": {"brand": "shop", "channel": "mail", "locale": "de-DE", "country": "DE"},
+    "shop-service": {"brand": "shop", "channel": "mail", "locale": "de-DE", "country": "DE"},
+    "other-sms": {"brand": "other", "channel": "sms", "locale": "de-DE", "country": "DE"},
 }
 # handle -> (role, capacity, brands)
 AGENTS: Mapping[str, tuple[str, int, Sequence[str]]] = {
@@ -82,7 +91,7 @@ class World:
     router: Database
     api: Database
     cache: ConfigurationCache = field(default_factory=ConfigurationCache)
-    channels: Sequence[Channel] = (CHAT, MARKET)
+    channels: Sequence[Channel] = tuple(CHANNELS.values())
 
     @property
     def inbound(self) -> Inbound:
@@ -119,6 +128,8 @@ class World:
         *,
         inbox: str = "shop-chat",
         sender: str = "kunde",
+        name: str = "",
+        verified_by: Literal["channel", "dmarc"] | None = "channel",
         key: str | None = None,
         at: datetime | None = None,
         **more: Any,
@@ -128,7 +139,7 @@ class World:
         data = MessageReceived(
             channel=channel,
             keys=[key or str(new_id())],
-            sender=Address(kind=channel, value=sender, verified_by="channel"),
+            sender=Address(kind=CHANNELS[channel].address_kind, value=sender, name=name, verified_by=verified_by),
             occurred_at=at or self.clock.at,
             text=text,
             reply_context=b"context",
@@ -153,7 +164,7 @@ async def configure(database: Database) -> None:
         await tx.execute("INSERT INTO config.client VALUES ($1, 'client', 'Client')", id_of("client"))
         for brand in BRANDS:
             await tx.execute("INSERT INTO config.brand VALUES ($1, $2, $3, $3)", id_of(brand), id_of("client"), brand)
-        for channel in ("chat", "market"):
+        for channel in CHANNELS:
             await tx.execute(
                 "INSERT INTO config.account VALUES ($1, $2, $2, $2, '{}')", id_of(f"account-{channel}"), channel
             )

@@ -61,9 +61,10 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
         if row is None:
             raise not_found()
         configuration = await context.cache.current(tx)
-        timeline = await screens.timeline(tx, row["customer_id"], None, TIMELINE) or []
+        group = await screens.group_of(tx, row["customer_id"])
+        timeline = await screens.timeline(tx, group, None, TIMELINE)
         clock = await screens.running_clock(tx, conversation_id)
-        permission = to_write(context, who, row, configuration, tx)
+        permission = await to_write(context, who, row, configuration, tx)
         shown = Shown(context.links, context.channels, tx.now)
         told = await screens.messages(tx, conversation_id)
         document = d.ConversationDocument(

@@ -208,17 +208,37 @@ class Address(BaseModel):
     kind: str
     value: str
     name: str
-    verified_by: str | None
+    verified_by: str | None = Field(description="channel, dmarc or agent; null where it is only claimed")
+    customer_id: UUID = Field(description="Whom this address brought: to be split off where it is not theirs")
+
+
+class SuggestionDocument(BaseModel):
+    customer_id: UUID
+    name: str
+    reasons: list[str] = Field(description="Sentences")
+    at: datetime
 
 
 class CustomerDocument(BaseModel):
+    """One customer over all their addresses; asked for by any of `merged`, the survivor is shown."""
+
     model_config = shown(
         id=ID,
         brand_id=ID,
         name="Ina Kunde",
         country="DE",
         languages={"de": 3},
-        addresses=[{"kind": "messenger", "value": "24001", "name": "Ina Kunde", "verified_by": "channel"}],
+        addresses=[
+            {
+                "kind": "phone",
+                "value": "+4915112345678",
+                "name": "Ina Kunde",
+                "verified_by": "channel",
+                "customer_id": ID,
+            }
+        ],
+        merged=[ANNA],
+        suggestions=[{"customer_id": ANNA, "name": "Ina Kunde", "reasons": ["Both have the same name."], "at": AT}],
     )
 
     id: UUID
@@ -227,6 +247,30 @@ class CustomerDocument(BaseModel):
     country: str | None
     languages: dict[str, int]
     addresses: list[Address]
+    merged: list[UUID] = Field(description="Customers who were found to be this one")
+    suggestions: list[SuggestionDocument] = Field(description="Who may be the same: confirm or dismiss")
+
+
+class CustomerEvent(BaseModel):
+    id: UUID
+    at: datetime
+    actor: str
+    action: str = Field(description="customer.merged, customer.split, or customer.kept_apart")
+    customers: list[UUID]
+    reasons: list[str] = Field(description="Sentences")
+
+
+class CustomerHistory(BaseModel):
+    model_config = shown(
+        items=[
+            {"id": ID, "at": AT, "actor": "anna", "action": "customer.merged", "customers": [ID, ANNA],
+             "reasons": ["Both have the same name."]}
+        ],
+        next=NEXT,
+    )  # fmt: skip
+
+    items: list[CustomerEvent]
+    next: str | None
 
 
 class HistoryEntry(BaseModel):

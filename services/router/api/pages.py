@@ -18,29 +18,42 @@ Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the 
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), screens.NEVER
 
 Place = tuple[datetime, UUID]
+# When it was written, when it reached us, and which it is.
+TimelinePlace = tuple[datetime, datetime, UUID]
 
 
-def write_cursor(at: datetime, id_: UUID) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode([at, id_])).decode()
+def write_cursor(*place: datetime | UUID) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
 
 
 def read_cursor(cursor: str | None) -> Place | None:
     """Raises Problem 400 for a cursor that is not one of ours."""
+    place: Place | None = _read(cursor, Place)
+    return place
+
+
+def read_timeline_cursor(cursor: str | None) -> TimelinePlace | None:
+    """As `read_cursor`, for a timeline."""
+    place: TimelinePlace | None = _read(cursor, TimelinePlace)
+    return place
+
+
+def _read(cursor: str | None, form: Any) -> Any:
     if cursor is None:
         return None
     try:
-        at, id_ = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()), type=Place)
+        place = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()), type=form)
     except (ValueError, msgspec.DecodeError):
         raise _not_ours() from None
-    if at.tzinfo is None or not EARLIEST <= at <= LATEST:
+    if any(at.tzinfo is None or not EARLIEST <= at <= LATEST for at in place[:-1]):
         raise _not_ours()
-    return at, id_
+    return place
 
 
 def _not_ours() -> Problem:
     return Problem(400, "bad_cursor", "The cursor is not one of ours; begin without one")
 
 
-def next_cursor(rows: Sequence[dict[str, Any]], limit: int, at: str) -> str | None:
+def next_cursor(rows: Sequence[dict[str, Any]], limit: int, *at: str) -> str | None:
     """The cursor of the next page, None on the last."""
-    return write_cursor(rows[-1][at], rows[-1]["id"]) if len(rows) == limit else None
+    return write_cursor(*(rows[-1][name] for name in at), rows[-1]["id"]) if len(rows) == limit else None

@@ -11,10 +11,16 @@ from services.router.api.problems import Problem
 from services.router.api.requests import etag
 from services.router.domain.conversation import Conversation
 from services.router.domain.plan import Configuration
-from services.router.store import agents
+from services.router.store import agents, opt_outs
 from shared.channels.contract import Permission
 from shared.db.transaction import Transaction
 from shared.events import AuthorKind
+
+OPTED_OUT = Permission(
+    allowed=False,
+    reason="opted_out",
+    sentence="They asked for no more messages from this inbox; wait until they take that back (in texts: START).",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,15 @@ def author_kind(who: Caller) -> AuthorKind:
     return "agent" if who.agent_id else "automatic"
 
 
-def to_write(
+async def to_write(
     context: Api, who: Caller, row: Mapping[str, Any], configuration: Configuration, tx: Transaction
 ) -> Permission:
-    """Whether the vendor lets the caller write in the conversation of these columns."""
+    """Whether the vendor, and whoever would get it, let the caller write in the conversation of these columns."""
     channel, inbox = context.channels.get(row["channel"]), configuration.inboxes.get(row["inbox_id"])
     if channel is None or inbox is None:
         return Permission(allowed=False, reason="no_channel", sentence="Its inbox is not configured any more.")
+    if await opt_outs.opted_out_at(tx, row["id"]) is not None:
+        return OPTED_OUT
     return channel.may_write(Draft(row["reply_context"], author_kind(who)), inbox, tx.now)
 
 

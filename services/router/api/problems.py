@@ -122,7 +122,7 @@ async def _unexpected(_: Request, error: Exception) -> JSONResponse:
 
 
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-_ETAG = {"ETag": {"description": "Of the conversation as it is now", "schema": {"type": "string"}}}
+_ETAG = {"ETag": {"description": "Of it as it is now", "schema": {"type": "string"}}}
 _HEADERS: Mapping[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "How to say who you are", "schema": {"type": "string"}}},
     409: _RETRY_AFTER | _ETAG,

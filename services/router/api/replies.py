@@ -91,9 +91,9 @@ async def _files(context: Api, who: Caller, conversation_id: UUID, body: ReplyTe
 
 
 async def _permission(context: Api, who: Caller, c: Conversation, tx: Transaction) -> Permission:
-    """Raises Problem 409 where the vendor does not let us write now."""
-    row = {"channel": c.channel, "inbox_id": c.inbox_id, "reply_context": c.reply_context}
-    permission = to_write(context, who, row, await context.cache.current(tx), tx)
+    """Raises Problem 409 where the vendor does not let us write now, or the customer wants no messages."""
+    row = {"id": c.id, "channel": c.channel, "inbox_id": c.inbox_id, "reply_context": c.reply_context}
+    permission = await to_write(context, who, row, await context.cache.current(tx), tx)
     if not permission.allowed:
         raise Problem(409, permission.reason, "The channel does not let us write now", permission.sentence)
     return permission

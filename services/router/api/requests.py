@@ -115,10 +115,14 @@ async def matching(tx: Transaction, conversation_id: UUID, if_match: str | None)
     Raises Problem 404, 428 without If-Match, 412 where it has changed since.
     """
     found = await locked(tx, conversation_id)
+    check_match(found.version, if_match)
+    return found
+
+
+def check_match(version: int, if_match: str | None) -> None:
+    """Raises Problem 428 without If-Match, 412 where something has changed since the caller saw it."""
     if if_match is None:
         raise Problem(428, "no_if_match", "Send `If-Match` with the ETag that you saw")
     tags = [tag.strip() for tag in if_match.split(",")]
-    if "*" not in tags and etag(found.version) not in tags:
-        headers = {"ETag": etag(found.version)}
-        raise Problem(412, "changed", "It has changed since you saw it; look again", headers=headers)
-    return found
+    if "*" not in tags and etag(version) not in tags:
+        raise Problem(412, "changed", "It has changed since you saw it; look again", headers={"ETag": etag(version)})

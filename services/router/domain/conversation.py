@@ -41,6 +41,8 @@ class Received(Entry, frozen=True, kw_only=True, tag="message_received"):
     late: bool = False
     # The answered message already has one of these; only the newest matters for writing back.
     has_context: bool = False
+    # Whose address it came from: of several customers who were merged, the one to whom a reply goes.
+    customer_id: UUID | None = None
 
 
 class Unrecognised(Entry, frozen=True, kw_only=True, tag="unrecognised"):

@@ -1,6 +1,6 @@
 """A decision as a sentence for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +44,27 @@ def of_waiting(data: Mapping[str, Any]) -> str:
     language = named(data["language"]) if data.get("language") else "a language that is not known yet"
     asked = ", ".join(pools[: data.get("reached", 0) + 1])
     return f"Waits for {asked} by the plan {data.get('plan')} for {language}{_reason(data.get('because'))}."
+
+
+def of_suggestion(reasons: Sequence[str]) -> list[str]:
+    """Why two customers may be one."""
+    return [_alike(*reason.split(" ", 1)) for reason in reasons]
+
+
+def _alike(what: str, which: str = "") -> str:
+    match what:
+        case "name":
+            return "Both have the same name."
+        case "matter":
+            return f"Both wrote about {which}."
+        case "address":
+            return f"Both wrote from the same address ({which}), but it is not proven to be theirs in both cases."
+        case "vouched":
+            return "The vendor says that both addresses are one person's."
+        case "moved":
+            return "The vendor says that one address became the other."
+        case _:
+            return "Somebody took them apart before."
 
 
 def named(language: str) -> str:

@@ -466,17 +466,23 @@ async def history(tx: Transaction, conversation_id: UUID) -> list[HistoryRow]:
 
 
 async def of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:
-    """The latest conversation of each (inbox, peer): the vendor's thread, else the address of a customer there."""
+    """The latest conversation of each (inbox, peer): the vendor's thread, else whoever is one with the address."""
     rows = await tx.fetch(
         """
         SELECT p.inbox_id, p.peer, f.id FROM unnest($1::uuid[], $2::text[]) AS p (inbox_id, peer)
+        JOIN config.inbox AS b ON b.id = p.inbox_id
         CROSS JOIN LATERAL (
-            SELECT o.id FROM router.conversation AS o
-            WHERE o.inbox_id = p.inbox_id AND (
-                o.thread = p.peer OR o.customer_id IN (
-                    SELECT i.customer_id FROM router.identity AS i
-                    WHERE i.brand_id = o.brand_id AND i.value = p.peer))
-            ORDER BY o.id DESC LIMIT 1
+            SELECT u.id FROM (
+                SELECT o.id FROM router.conversation AS o WHERE o.inbox_id = p.inbox_id AND o.thread = p.peer
+                UNION ALL
+                SELECT o.id FROM router.identity AS i
+                JOIN router.customer AS k ON k.id = i.customer_id
+                CROSS JOIN LATERAL (SELECT coalesce(k.survivor_id, k.id) AS id) AS s
+                JOIN router.customer AS g ON g.id = s.id OR g.survivor_id = s.id
+                JOIN router.conversation AS o ON o.inbox_id = p.inbox_id AND o.customer_id = g.id
+                WHERE i.brand_id = b.brand_id AND i.value = p.peer
+            ) AS u
+            ORDER BY u.id DESC LIMIT 1
         ) AS f
         """,
         [inbox for inbox, _ in peers],

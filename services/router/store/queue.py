@@ -1,6 +1,7 @@
 """The queues: one row per waiting conversation and pool that it may now go to."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from shared.db.transaction import Transaction
@@ -25,6 +26,26 @@ async def most_urgent(tx: Transaction, per_pool: Mapping[UUID, int]) -> list[UUI
         list(per_pool.values()),
     )
     return [row["conversation_id"] for row in rows]
+
+
+async def last_agents(tx: Transaction, conversation_ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, datetime]]:
+    """By conversation, who held one of the customer's last and since when: over everybody who is one with them."""
+    rows = await tx.fetch(
+        """
+        SELECT w.id, l.last_agent_id, l.last_agent_at FROM router.conversation AS w
+        JOIN router.customer AS k ON k.id = w.customer_id
+        CROSS JOIN LATERAL (SELECT coalesce(k.survivor_id, k.id) AS id) AS s
+        CROSS JOIN LATERAL (
+            SELECT c.last_agent_id, c.last_agent_at FROM router.customer AS g
+            JOIN router.conversation AS c ON c.brand_id = g.brand_id AND c.customer_id = g.id
+            WHERE (g.id = s.id OR g.survivor_id = s.id) AND c.last_agent_at IS NOT NULL
+            ORDER BY c.last_agent_at DESC, c.id DESC LIMIT 1
+        ) AS l
+        WHERE w.id = ANY ($1::uuid[])
+        """,
+        list(conversation_ids),
+    )
+    return {row["id"]: (row["last_agent_id"], row["last_agent_at"]) for row in rows}
 
 
 async def standings(tx: Transaction, conversation_ids: Sequence[UUID]) -> dict[UUID, list[tuple[UUID, int]]]:

@@ -1,5 +1,6 @@
 """Reading for people's screens; row-level security shows each caller their brands."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,15 +12,25 @@ from shared.db.transaction import Transaction
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
+# With `k` a customer: `n.name` is that of whoever was named first of those who are one with them.
+NAMED = """
+    LEFT JOIN LATERAL (
+        SELECT g.name FROM router.customer AS g
+        WHERE (g.id = coalesce(k.survivor_id, k.id) OR g.survivor_id = coalesce(k.survivor_id, k.id)) AND g.name <> ''
+        ORDER BY g.survivor_id NULLS FIRST, g.id LIMIT 1
+    ) AS n ON true
+"""
+
+
 async def conversation_list(
     tx: Transaction, *, state: str | None, agent_id: UUID | None, language: str | None,
     after: tuple[datetime, UUID] | None, limit: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The most urgent first, those without a deadline last; `after` is the last row of the page before."""
     rows = await tx.fetch(
-        """
-        SELECT c.*, k.name AS customer_name, coalesce(c.due_at, $7) AS sort FROM router.conversation AS c
-        JOIN router.customer AS k ON k.id = c.customer_id
+        f"""
+        SELECT c.*, coalesce(n.name, '') AS customer_name, coalesce(c.due_at, $7) AS sort
+        FROM router.conversation AS c JOIN router.customer AS k ON k.id = c.customer_id {NAMED}
         WHERE ($1::text IS NULL OR c.state = $1) AND ($2::uuid IS NULL OR c.agent_id = $2)
           AND ($3::text IS NULL OR c.language = $3)
           AND ($4::timestamptz IS NULL OR (coalesce(c.due_at, $7), c.id) > ($4, $5))
@@ -39,8 +50,8 @@ async def conversation_list(
 async def conversation(tx: Transaction, conversation_id: UUID) -> dict[str, Any] | None:
     """Its columns and the customer's name."""
     row = await tx.fetchrow(
-        "SELECT c.*, k.name AS customer_name FROM router.conversation AS c "
-        "JOIN router.customer AS k ON k.id = c.customer_id WHERE c.id = $1",
+        f"SELECT c.*, coalesce(n.name, '') AS customer_name FROM router.conversation AS c "
+        f"JOIN router.customer AS k ON k.id = c.customer_id {NAMED} WHERE c.id = $1",
         conversation_id,
     )
     return dict(row) if row else None
@@ -62,39 +73,93 @@ async def messages(tx: Transaction, conversation_id: UUID) -> list[dict[str, Any
     return [dict(row) for row in rows]
 
 
+async def group_of(tx: Transaction, customer_id: UUID) -> list[UUID]:
+    """Everybody who is one with the customer, the survivor first; nobody where there is no such customer."""
+    rows = await tx.fetch(
+        """
+        SELECT g.id FROM router.customer AS c
+        CROSS JOIN LATERAL (SELECT coalesce(c.survivor_id, c.id) AS id) AS s
+        JOIN router.customer AS g ON g.id = s.id OR g.survivor_id = s.id
+        WHERE c.id = $1 ORDER BY g.survivor_id NULLS FIRST, g.id
+        """,
+        customer_id,
+    )
+    return [row["id"] for row in rows]
+
+
 async def timeline(
-    tx: Transaction, customer_id: UUID, after: tuple[datetime, UUID] | None, limit: int
-) -> list[dict[str, Any]] | None:
-    """Everything with this customer over all inboxes, newest first; None where there is no such customer."""
-    survivor = await tx.fetchval("SELECT coalesce(survivor_id, id) FROM router.customer WHERE id = $1", customer_id)
-    if survivor is None:
-        return None
+    tx: Transaction, group: Sequence[UUID], after: tuple[datetime, datetime, UUID] | None, limit: int
+) -> list[dict[str, Any]]:
+    """Everything with these customers over all inboxes, newest first in the vendor's order."""
     rows = await tx.fetch(
         f"""
-        SELECT {MESSAGE}, c.channel, c.inbox_id FROM router.message AS m
-        JOIN router.conversation AS c ON c.id = m.conversation_id
-        WHERE c.customer_id IN (SELECT id FROM router.customer WHERE id = $1 OR survivor_id = $1)
-          AND ($2::timestamptz IS NULL OR (m.occurred_at, m.id) < ($2, $3))
-        ORDER BY m.occurred_at DESC, m.id DESC LIMIT $4
+        SELECT m.*, c.channel, c.inbox_id FROM router.conversation AS c
+        CROSS JOIN LATERAL (
+            SELECT {MESSAGE} FROM router.message AS m
+            WHERE m.conversation_id = c.id
+              AND ($2::timestamptz IS NULL OR (m.occurred_at, m.received_at, m.id) < ($2, $3, $4))
+            ORDER BY m.occurred_at DESC, m.received_at DESC, m.id DESC LIMIT $5
+        ) AS m
+        WHERE c.customer_id = ANY ($1::uuid[])
+        ORDER BY m.occurred_at DESC, m.received_at DESC, m.id DESC LIMIT $5
         """,
-        survivor,
-        after[0] if after else None,
-        after[1] if after else None,
+        list(group),
+        *(after or (None, None, None)),
         limit,
     )
     return [dict(row) for row in rows]
 
 
-async def customer(tx: Transaction, customer_id: UUID) -> dict[str, Any] | None:
-    row = await tx.fetchrow(
-        "SELECT id, brand_id, name, country, languages FROM router.customer WHERE id = $1", customer_id
+async def customer(tx: Transaction, group: Sequence[UUID]) -> dict[str, Any]:
+    """The survivor of a group, the languages of all, and every address with the customer whom it brought."""
+    rows = await tx.fetch(
+        "SELECT id, brand_id, name, country, languages FROM router.customer WHERE id = ANY ($1::uuid[]) "
+        "ORDER BY survivor_id NULLS FIRST, id",
+        list(group),
     )
-    if row is None:
-        return None
+    languages: Counter[str] = Counter()
+    for row in rows:
+        languages.update(row["languages"])
     addresses = await tx.fetch(
-        "SELECT kind, value, name, verified_by FROM router.identity WHERE customer_id = $1 ORDER BY id", customer_id
+        "SELECT kind, value, name, verified_by, customer_id FROM router.identity "
+        "WHERE customer_id = ANY ($1::uuid[]) ORDER BY id",
+        list(group),
     )
-    return dict(row) | {"addresses": [dict(a) for a in addresses]}
+    return {
+        "id": rows[0]["id"],
+        "brand_id": rows[0]["brand_id"],
+        "name": next((row["name"] for row in rows if row["name"]), ""),
+        "country": next((row["country"] for row in rows if row["country"]), None),
+        "languages": dict(languages),
+        "addresses": [dict(row) for row in addresses],
+    }
+
+
+async def customer_names(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Of these survivors."""
+    rows = await tx.fetch(
+        f"SELECT k.id, coalesce(n.name, '') AS name FROM router.customer AS k {NAMED} WHERE k.id = ANY ($1::uuid[])",
+        list(ids),
+    )
+    return {row["id"]: row["name"] for row in rows}
+
+
+async def customer_audit(
+    tx: Transaction, group: Sequence[UUID], after: tuple[datetime, UUID] | None, limit: int
+) -> list[dict[str, Any]]:
+    """Who merged, split or kept apart these customers, newest first."""
+    rows = await tx.fetch(
+        """
+        SELECT id, at, actor, action, data FROM router.audit
+        WHERE data ? 'customers' AND data -> 'customers' ?| $1::text[]
+          AND ($2::timestamptz IS NULL OR (at, id) < ($2, $3))
+        ORDER BY at DESC, id DESC LIMIT $4
+        """,
+        [str(id_) for id_ in group],
+        *(after or (None, None)),
+        limit,
+    )
+    return [dict(row) for row in rows]
 
 
 async def decisions(tx: Transaction, conversation_id: UUID) -> dict[str, dict[str, Any]]:

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy import text as sql
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
 from shared.db.tables.columns import binary, document, instant, number, reference, small, text, texts, uuid, uuids
 
@@ -37,7 +37,11 @@ class Customer(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("brand_id", "id"),
         Index(None, "brand_id", "survivor_id"),
+        Index("ix_customer_survivor", "survivor_id", postgresql_where=sql("survivor_id IS NOT NULL")),
+        Index("ix_customer_name", "brand_id", sql("lower(name)")),
         reference(["brand_id"], "config.brand", ["id"]),
+        reference(["brand_id", "survivor_id"], "router.customer", ["brand_id", "id"]),
+        CheckConstraint("survivor_id <> id", name="ck_customer_survivor"),
         SCHEMA,
     )
     id: UUID = uuid(primary_key=True)
@@ -51,11 +55,15 @@ class Customer(SQLModel, table=True):
 
 
 class Identity(SQLModel, table=True):
-    """One address of a customer on one kind of channel, and how we know it."""
+    """One address of a customer on one kind of channel, and how we know it.
+
+    `scope` is where it is one and the same: empty for the whole brand, for an unverified one its inbox's id.
+    """
 
     __tablename__ = "identity"
     __table_args__ = (
-        UniqueConstraint("brand_id", "kind", "value"),
+        UniqueConstraint("brand_id", "kind", "value", "scope"),
+        CheckConstraint("(verified_by IS NULL) = (scope <> '')", name="ck_identity_scope"),
         reference(
             ["brand_id", "customer_id"], "router.customer", ["brand_id", "id"], deferrable=True, initially="DEFERRED"
         ),
@@ -66,6 +74,7 @@ class Identity(SQLModel, table=True):
     brand_id: UUID = uuid(nullable=False)
     kind: str = text()
     value: str = text()
+    scope: str = text()
     name: str = text()
     customer_id: UUID = uuid(nullable=False)
     verified_by: str | None = text(nullable=True)
@@ -83,6 +92,7 @@ class Conversation(SQLModel, table=True):
         Index(None, "brand_id", "customer_id", "id"),
         Index(None, "inbox_id", "customer_id", "id"),
         Index(None, "inbox_id", "thread", "id"),
+        Index("ix_conversation_matter", "brand_id", "matter", postgresql_where=sql("matter IS NOT NULL")),
         Index("ix_conversation_step", "next_step_at", postgresql_where=sql("next_step_at IS NOT NULL")),
         Index("ix_conversation_agent", "agent_id", postgresql_where=sql("agent_id IS NOT NULL")),
         SCHEMA,
@@ -270,7 +280,14 @@ class Audit(SQLModel, table=True):
     """What happened beside conversations: configuration, forced states, secrets read."""
 
     __tablename__ = "audit"
-    __table_args__ = (Index(None, "at"), SCHEMA)
+    __table_args__ = (
+        Index(None, "at"),
+        Index(
+            "ix_audit_customers", sql("(data -> 'customers')"), postgresql_using="gin",
+            postgresql_where=sql("data ? 'customers'"),
+        ),
+        SCHEMA,
+    )  # fmt: skip
     id: UUID = uuid(primary_key=True)
     brand_id: UUID | None = uuid(nullable=True)
     at: datetime = instant(nullable=False)
@@ -299,14 +316,19 @@ class Dead(SQLModel, table=True):
 
 
 class OptOut(SQLModel, table=True):
-    """Who does not want messages from an inbox."""
+    """Who does not want messages from an inbox: the newest word of each address, a yes too.
+
+    What is said of marketing alone (`marketing_only`) stands apart: whoever writes is answered all the same.
+    """
 
     __tablename__ = "opt_out"
     __table_args__ = (reference(["brand_id", "inbox_id"], "config.inbox", ["brand_id", "id"]), SCHEMA)
     inbox_id: UUID = uuid(primary_key=True)
     kind: str = text(primary_key=True)
     value: str = text(primary_key=True)
+    marketing_only: bool = Field(primary_key=True)
     brand_id: UUID = uuid(nullable=False)
+    opted_out: bool
     at: datetime = instant(nullable=False)
 
 

@@ -114,6 +114,7 @@ async def _fill(w: World) -> Known:
     await w.receive(*(w.message(sender=f"s{n}") for n in range(16)))
     await round_(w)
     await w.receive(*(w.message(sender=f"w{n}") for n in range(4)))
+    await w.receive(*(w.message(sender=f"n{n}", name="Ina Kunde") for n in range(3)))
     await w.there("bernd", "claire", "gina")
     async with w.router.transaction() as tx:
         offered = [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation WHERE state = 'offered'")]
@@ -126,9 +127,11 @@ async def _fill(w: World) -> Known:
             topic="inbound", key="k", headers={"ce_id": str(uuid4())}, value=b"{}", code="bad_payload", error="broken"
         )
         await dead.keep(tx, [(id_of("shop"), letter)])
+        alike = [row["id"] for row in await tx.fetch("SELECT id FROM router.customer WHERE name = 'Ina Kunde'")]
         return {
             "conversation_id": [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation")],
-            "customer_id": [row["id"] for row in await tx.fetch("SELECT id FROM router.customer LIMIT 3")],
+            "customer_id": alike,
+            "other_id": alike,
             "reply_id": [r["id"] for r in await tx.fetch("SELECT id FROM router.message WHERE kind = 'reply'")],
             "dead_id": [dead.id_of(letter)],
         }
