@@ -41,6 +41,8 @@ class Received(Entry, frozen=True, kw_only=True, tag="message_received"):
     late: bool = False
     # The answered message already has one of these; only the newest matters for writing back.
     has_context: bool = False
+    # A machine wrote it, so nobody was heard of.
+    automatic: bool = False
 
 
 class Unrecognised(Entry, frozen=True, kw_only=True, tag="unrecognised"):
@@ -186,6 +188,8 @@ class Conversation:
 
 
 def _received(c: Conversation, e: Received, _at: datetime) -> Conversation:
+    if e.automatic:
+        return c
     newest = max(c.last_inbound_at or e.occurred_at, e.occurred_at)
     return replace(c, last_inbound_at=newest)
 
