@@ -330,7 +330,7 @@ class Connection:
             self._say(b"* %d FETCH (UID %d BODY[] ((" % (number, mail.uid))
             return
         if trouble.mode == "hang":
-            await asyncio.sleep(trouble.seconds)
+            await self._hang(trouble.seconds)
         self._writer.write(b"* %d FETCH (UID %d BODY[] {%d}\r\n" % (number, mail.uid, len(mail.raw)))
         self._writer.write(mail.raw[: len(mail.raw) // 2])
         await self._writer.drain()
@@ -390,11 +390,17 @@ class Connection:
         if trouble is None:
             return False
         if trouble.mode == "hang":
-            await asyncio.sleep(trouble.seconds)
+            await self._hang(trouble.seconds)
         if trouble.mode != "refuse":
             self._writer.transport.abort()
             raise ConnectionError
         return True
+
+    async def _hang(self, seconds: float) -> None:
+        """Silent until the client leaves."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._reader.read()
 
     def _say(self, line: bytes) -> None:
         self._writer.write(line + b"\r\n")
@@ -403,18 +409,18 @@ class Connection:
 @asynccontextmanager
 async def listening(store: Store, port: int) -> AsyncIterator[int]:
     """Serves on a loopback port (0: any free one) until left; gives the port."""
-    tasks: set[asyncio.Task[None]] = set()
+    open_ones: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        tasks.add(task)
+        open_ones[task] = writer
         store.connections += 1
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 await Connection(store, reader, writer).serve()
         finally:
-            tasks.discard(task)
+            del open_ones[task]
             writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", port, limit=LONGEST_LINE)
@@ -422,7 +428,8 @@ async def listening(store: Store, port: int) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in tasks:
-            task.cancel()
+        tasks = list(open_ones)
+        for writer in open_ones.values():
+            writer.transport.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
