@@ -28,6 +28,7 @@ MACROS = {
     "ALL": ["FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"],
     "FULL": ["FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"],
 }
+# Older names of three sections, which come back under these names.
 OLD_NAMES = {"RFC822": "BODY[]", "RFC822.HEADER": "BODY.PEEK[HEADER]", "RFC822.TEXT": "BODY[TEXT]"}
 FLAGS = rb"(\Answered \Flagged \Deleted \Seen \Draft)"
 
@@ -309,11 +310,10 @@ class Connection:
         if len(given) < 2:
             raise Wrong("which mails, and what of them")
         items = [item for name in given[1:] for item in MACROS.get(name.upper(), [name])]
-        items = [OLD_NAMES.get(item.upper(), item) for item in items]
         if by_uid and not any(item.upper() == "UID" for item in items):
             items = ["UID", *items]
         for number, mail in chosen(self._numbered(), given[0], by_uid=by_uid):
-            has_body = any(item.upper().startswith("BODY[") or ".PEEK[" in item.upper() for item in items)
+            has_body = any("[" in OLD_NAMES.get(item.upper(), item) for item in items)
             trouble = self._store.take("fetch", mail.uid) if has_body else None
             if trouble is not None and trouble.mode == "refuse":
                 return b"NO [SERVERBUG] this mail cannot be had"
@@ -351,7 +351,7 @@ class Connection:
             return b"ENVELOPE " + envelope(mail.raw)
         if name in ("BODYSTRUCTURE", "BODY"):
             return name.encode() + b" " + structure(mail.raw)
-        match = BODY.fullmatch(item)
+        match = BODY.fullmatch(OLD_NAMES.get(name, item))
         if match is None:
             raise Wrong("this cannot be fetched")
         if not match["peek"] and not self._is_readonly:
@@ -361,6 +361,7 @@ class Connection:
         if match["from"] is not None:
             start = int(match["from"])
             content, label = content[start : start + int(match["length"])], f"{label}<{start}>"
+        label = name if name in OLD_NAMES else label
         return b"%s {%d}\r\n%s" % (label.encode(), len(content), content)
 
     def _flag(self, arguments: bytes, *, by_uid: bool) -> bytes:

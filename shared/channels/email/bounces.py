@@ -13,12 +13,12 @@ from email.errors import MessageError
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import compat32
-from email.utils import parseaddr
 
 from flufl.bounce import all_failures
 
 from shared.accounts import Account
 from shared.channels.email.compose import OWN_ID, own_part
+from shared.channels.email.headers import field, mailboxes
 from shared.channels.text import key
 from shared.events import ReceiptReceived, ReceiptState
 
@@ -37,11 +37,11 @@ MOST_PARTS = 100
 def has_signals(message: Message) -> bool:
     """Whether a mail may be a report: from a mail system, without a sender on its envelope, or of a report's type."""
     _leniently(message)
-    _, sender = parseaddr(str(message.get("from", "")))
+    sender = next((found.address for found in mailboxes(field(message, "from"), 1)), field(message, "from"))
     return (
         message.get_content_type() == "multipart/report"
         or str(message.get("return-path", "")).strip() == "<>"
-        or DAEMONS.match(sender) is not None
+        or DAEMONS.match(sender.strip()) is not None
         or message.get("x-failed-recipients") is not None
         or any(part.get_content_type() in (*STATUS_TYPES, *NOTICE_TYPES) for part in _parts(message))
     )

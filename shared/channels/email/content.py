@@ -24,6 +24,8 @@ NAME_BYTES = 200
 JUNK = 2_000
 TEXT_BYTES = 4 * HTML_LIMIT
 INLINE_TEXTS = ("text/plain", "text/html")
+# The same on every machine.
+TYPES = mimetypes.MimeTypes()
 EXTENSIONS = {"message/rfc822": ".eml", "text/calendar": ".ics", "application/ms-tnef": ".dat", "text/plain": ".txt"}
 
 
@@ -85,6 +87,9 @@ class _Walk:
             return Content()
         kind = part.get_content_type()
         inner = part.get_payload()
+        if kind.startswith("multipart/") and not isinstance(inner, list):
+            # Without a boundary it is one text.
+            kind = "text/plain"
         if part.get_content_maintype() == "message" and isinstance(inner, list):
             return Content(files=[_message(part, inner, self.parts)])
         if isinstance(inner, list):
@@ -214,7 +219,7 @@ def _name(part: Message, kind: str, number: int) -> str:
     given = _safe_name(_filename(part))
     if given:
         return given
-    return f"part-{number}{EXTENSIONS.get(kind) or mimetypes.guess_extension(kind) or '.bin'}"
+    return f"part-{number}{EXTENSIONS.get(kind) or TYPES.guess_extension(kind) or '.bin'}"
 
 
 def _safe_name(name: str) -> str:

@@ -73,7 +73,8 @@ def item_of(found: Found, raw: bytes, inbox: Inbox) -> Item | BadItem:
     if not found.kind:
         return BadItem(raw, found.code, found.error, inbox.address)
     data: Fact = msgspec.json.decode(found.data, type=FACTS[found.kind])
-    return Item(inbox.address, found.lane, data, [File(raw if c is None else c, sha256) for sha256, c in found.files])
+    files = [File(raw if content is None else content, sha256) for sha256, content in found.files]
+    return Item(inbox.address, found.lane, data, files or ())
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ Nothing is lost by it, for the whole mail stays with the message; in doubt more 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 # An attribution is longer than a line at most so many times, and never longer than so many characters.
 ATTRIBUTION_LINES, ATTRIBUTION_LENGTH = 4, 350
@@ -93,13 +93,15 @@ def _is_block(lines: Sequence[str], n: int) -> bool:
 def _without_quotes(lines: Sequence[str]) -> Sequence[str]:
     """Without marked lines and what announces them; all of it where new and old lines take turns."""
     marked = [line.startswith(">") for line in lines]
-    runs = _runs(lines, marked)
-    if runs > 2:
+    attributed = _attributions(lines, marked)
+    if not attributed and not any(marked):
+        return lines
+    if _runs(lines, marked, attributed) > 2:
         return lines
     kept: list[str] = []
     n = 0
     while n < len(lines):
-        length = 0 if marked[n] else _attribution(lines, marked, n)
+        length = attributed.get(n, 0)
         if length:
             if not any(marked[n + length :]):
                 return kept
@@ -111,11 +113,22 @@ def _without_quotes(lines: Sequence[str]) -> Sequence[str]:
     return kept
 
 
-def _runs(lines: Sequence[str], marked: Sequence[bool]) -> int:
+def _attributions(lines: Sequence[str], marked: Sequence[bool]) -> dict[int, int]:
+    """By its first line how many lines an attribution has."""
+    found: dict[int, int] = {}
+    for end, line in enumerate(lines):
+        if line.rstrip().endswith((":", "：")):
+            for n in range(max(0, end - ATTRIBUTION_LINES + 1), end + 1):
+                if n not in found and not marked[n] and (length := _attribution(lines, marked, n)):
+                    found[n] = length
+    return found
+
+
+def _runs(lines: Sequence[str], marked: Sequence[bool], attributed: Mapping[int, int]) -> int:
     """How often new words begin; what announces a quote is none."""
     runs, was_new, n = 0, False, 0
     while n < len(lines):
-        length = 0 if marked[n] else _attribution(lines, marked, n)
+        length = attributed.get(n, 0)
         if marked[n] or length:
             was_new = False
             n += max(length, 1)
