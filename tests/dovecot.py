@@ -29,8 +29,9 @@ def _binary() -> str | None:
 class Dovecot:
     """One server. Everybody may log in with the one password; each has a Maildir, made at the first log-in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password: str = PASSWORD) -> None:
         self.folder = folder
+        self._password = password
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         # Mails of root are not served; nobody else can become another user.
@@ -131,7 +132,7 @@ service stats {{
 }}
 passdb {{
   driver = static
-  args = password={PASSWORD}
+  args = password={self._password}
 }}
 userdb {{
   driver = static
@@ -153,9 +154,9 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def dovecot(folder: Path) -> Iterator[Dovecot]:
+def dovecot(folder: Path, password: str = PASSWORD) -> Iterator[Dovecot]:
     """Running in that folder until left; its path must be one that every user may enter."""
-    server = Dovecot(folder)
+    server = Dovecot(folder, password)
     server.start()
     try:
         yield server

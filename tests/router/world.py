@@ -131,8 +131,7 @@ class World:
             sender=Address(kind=channel, value=sender, verified_by="channel"),
             occurred_at=at or self.clock.at,
             text=text,
-            reply_context=b"context",
-            **more,
+            **{"reply_context": b"context"} | more,
         )
         return self.event(data, inbox)
 
