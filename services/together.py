@@ -1,6 +1,7 @@
 """All services and the sandbox in one process and on one port: `dragoman run`."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
