@@ -84,6 +84,8 @@ def test_a_deployment_by_hand(database_url: str, tmp_path: Path) -> None:
         "DRAGOMAN_DATABASE_URL": database_url,
         "DRAGOMAN_SECRET_KEYS": json.dumps([Fernet.generate_key().decode()]),
         "SANDBOX_URL": "http://127.0.0.1:9",
+        "SANDBOX_IMAP_PORT": "9",
+        "SANDBOX_SMTP_PORT": "9",
     }
     assert "already at" in dragoman("migrate", **environment).stdout
     sample = str(Path(__file__).parent.parent / "deploy" / "config" / "sample.yaml")
