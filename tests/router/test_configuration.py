@@ -430,4 +430,5 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
             ],
             (minutes(60), minutes(30)),
         ),
+        **dict.fromkeys(["Alpenlicht", "Alpenlicht Retours", "Seabird"], (hours(8), hours(1))),
     }  # fmt: skip
