@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from bench import hook_ack, idle, latency, router
+from bench import hook_ack, idle, latency, mail, router
 from bench.figures import Figure
 from tests import kafka_cluster, servers
 
@@ -35,6 +35,8 @@ async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str
         "dispatch_assignments": router.assignments,
         "webhook_to_agent": latency.webhook_to_agent,
         "reply_to_vendor": latency.reply_to_vendor,
+        "mail_read": mail.read_one,
+        "mailbox_to_router": mail.mailbox_to_router,
         "idle": idle.measure,
     }
     for name, bench in benches.items():

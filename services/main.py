@@ -17,11 +17,13 @@ from rich.table import Table
 
 from services import alone
 from services.ingest.inspect import inspect as inspect_capture
+from services.ingest.inspect import inspect_file
 from services.ingest.spool import adopt
 from services.router import configuration
 from services.router.check import check as check_histories
 from services.router.store import dead as dead_store
 from shared import telemetry
+from shared.channels.contract import Channel
 from shared.channels.registry import CHANNELS, channel
 from shared.db import migrate as migrations
 from shared.db.transaction import Database
@@ -174,10 +176,11 @@ def check() -> None:
 @cli.command()
 def inspect(
     name: Annotated[str, typer.Argument(metavar="CHANNEL", help=", ".join(c.name for c in CHANNELS))],
-    files: Annotated[list[Path], typer.Argument(exists=True, help="Captured requests as JSON")],
+    files: Annotated[list[Path], typer.Argument(exists=True, help="Captured requests as JSON, or mails as .eml")],
     secret: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, to check the signature too")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the inbox that a mail came to")] = None,
 ) -> None:
-    """What a channel makes of captured requests: one JSON object a file; nothing is sent anywhere."""
+    """What a channel makes of captured requests or mails: one JSON object a file; nothing is sent anywhere."""
     secrets: dict[str, list[str]] = {}
     for given in secret or []:
         key, _, value = given.partition("=")
@@ -185,12 +188,23 @@ def inspect(
     failed = False
     for file in files:
         try:
-            result = inspect_capture(channel(name), json.loads(file.read_bytes()), secrets)
+            result = _inspected(channel(name), file, secrets, setting or [])
         except (DragomanError, ValueError) as error:
             result = {"wrong": [str(error) if isinstance(error, DragomanError) else "the file is not JSON"]}
         failed |= bool(result["wrong"])
         typer.echo(json.dumps({"file": file.name, **result}, ensure_ascii=False, default=str))
     raise typer.Exit(1 if failed else 0)
+
+
+def _inspected(it: Channel, file: Path, secrets: dict[str, list[str]], given: list[str]) -> dict[str, Any]:
+    """Raises BadPayload, ValueError for a capture that is no JSON."""
+    if it.read is None:
+        return inspect_capture(it, json.loads(file.read_bytes()), secrets)
+    settings: dict[str, Any] = dict(pair.partition("=")[::2] for pair in given)
+    trusted = settings.get("trusted_authserv_ids")
+    return inspect_file(
+        it, file.read_bytes(), settings | ({"trusted_authserv_ids": trusted.split(",")} if trusted else {})
+    )
 
 
 @dead.command("list")

@@ -1,6 +1,7 @@
 """All services and the sandbox in one process and on one port: `dragoman run`."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +33,17 @@ from shared.telemetry import metrics_app
 log = logging.getLogger(__name__)
 
 SAMPLE = Path(__file__).parent.parent / "deploy" / "config" / "sample.yaml"
+# Where `dragoman run` has the stand-in's mail servers, if these ports are free.
+IMAP_PORT, SMTP_PORT = 1143, 1025
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MailPorts:
+    """Where the stand-in's mail servers listen on loopback."""
+
+    imap: int = IMAP_PORT
+    smtp: int = SMTP_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +56,14 @@ class Together:
     sandbox: sandbox.Sandbox
 
 
-def sample(sandbox_url: str) -> configuration.Wanted:
+def sample(sandbox_url: str, mail: MailPorts | None = None) -> configuration.Wanted:
     """The configuration that is shipped to begin with; its accounts are those of the stand-ins."""
     channels = [channel.name for channel in CHANNELS]
-    return configuration.load(SAMPLE.read_text(), SAMPLE.name, {"SANDBOX_URL": sandbox_url}, channels)
+    mail = mail or MailPorts()
+    variables = {
+        "SANDBOX_URL": sandbox_url, "SANDBOX_IMAP_PORT": str(mail.imap), "SANDBOX_SMTP_PORT": str(mail.smtp),
+    }  # fmt: skip
+    return configuration.load(SAMPLE.read_text(), SAMPLE.name, variables, channels)
 
 
 def stand_ins(wanted: configuration.Wanted, url: str) -> SandboxConfig:
@@ -103,15 +118,17 @@ async def configure(parts: Parts, wanted: configuration.Wanted) -> list[str]:
 
 
 @asynccontextmanager
-async def together(parts: Parts, url: str) -> AsyncIterator[Together]:
-    """Everything at `url` until left; leaving goes against the stream, so each stage drains into a living next one."""
+async def together(parts: Parts, url: str, wanted: configuration.Wanted) -> AsyncIterator[Together]:
+    """Everything at `url` until left, with stand-ins that fit `wanted`.
+
+    Leaving goes against the stream, so each stage drains into a living next one.
+    """
     async with AsyncExitStack() as stack:
         await parts.bus.start()
         stack.push_async_callback(parts.bus.stop)
         sends = await stack.enter_async_context(responder.serve(parts))
         routes = await stack.enter_async_context(router.serve(parts))
         takes = await stack.enter_async_context(ingest.serve(parts))
-        wanted = sample(f"{url}/sandbox")
         stands_in = await stack.enter_async_context(sandbox.serve(stand_ins(wanted, url), connections(wanted, url)))
 
         def troubles() -> Sequence[str]:
@@ -162,16 +179,29 @@ async def run(settings: Settings, say: Say) -> None:
             }
         )
         parts = Parts(settings=alone, database_url=database_url, bus=InProcessBus(), vault=vault)
-        changes = await configure(parts, sample(f"{url}/sandbox"))
+        mail = MailPorts(free_port(IMAP_PORT), free_port(SMTP_PORT))
+        wanted = sample(f"{url}/sandbox", mail)
+        changes = await configure(parts, wanted)
         if changes:
             say(f"Applied the sample configuration ({len(changes)} changes)")
-        async with together(parts, url) as all_of_it:
-            say(_to_try(url))
+        async with together(parts, url, wanted) as all_of_it:
+            say(_to_try(url, mail))
             await serve(all_of_it.app, parts, listening)
             say("Stopping")
 
 
-def _to_try(url: str) -> str:
+def free_port(wanted: int = 0) -> int:
+    """The wanted port of loopback, another one where it is taken."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+        return int(tried.getsockname()[1])
+
+
+def _to_try(url: str, mail: MailPorts) -> str:
     return f"""
 Dragoman runs at {url}
   {url}/v1/docs        the API, to look at and try
@@ -190,4 +220,9 @@ Try it, in another terminal:
    curl -s -X POST {url}/v1/conversations/$ID/accept -H 'Authorization: Bearer dev-anna' -H 'If-Match: *' -H "Idempotency-Key: accept-$ID"
    curl -s -X POST {url}/v1/conversations/$ID/reply -H 'Authorization: Bearer dev-anna' -H 'If-Match: *' -H "Idempotency-Key: reply-$ID" -H 'Content-Type: application/json' -d '{{"text": "Ihr Paket ist unterwegs."}}'
    curl -s {url}/sandbox/control/messenger/sent
+
+The mail server of the stand-ins: IMAP at 127.0.0.1:{mail.imap}, SMTP at 127.0.0.1:{mail.smtp}, without TLS; any mail program
+can open support@alpenlicht.example with the password sandbox-mail-password. A customer writes a mail to it:
+   curl -s {url}/sandbox/control/email/messages -d '{{"to": "support@alpenlicht.example", "subject": "Paket", "text": "Wo bleibt mein Paket?"}}'
+   curl -s {url}/sandbox/control/email/sent
 """  # noqa: E501

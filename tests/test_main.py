@@ -50,6 +50,17 @@ def test_inspect_says_what_is_wrong_with_the_signature_or_the_file(capture: Path
     assert (broken.returncode, json.loads(broken.stdout)["wrong"]) == (1, ["the file is not JSON"])
 
 
+def test_inspect_reads_a_mail_as_a_file(tmp_path: Path) -> None:
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(b"From: Marie <marie@example.com>\nSubject: Colis\nMessage-ID: <m1@example.com>\n\nBonjour\n")
+    done = dragoman("inspect", "email", str(mail), "--setting", "address=support@shop.example")
+    (item,) = json.loads(done.stdout)["items"]
+    assert (item["address"], item["data"]["text"], len(item["files"])) == ("support@shop.example", "Bonjour", 1)
+    assert done.returncode == 0
+    mail.write_bytes(b"no mail at all")
+    assert json.loads(dragoman("inspect", "email", str(mail)).stdout)["wrong"][0].startswith("no_mail")
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "says"),
     [
@@ -73,6 +84,8 @@ def test_a_deployment_by_hand(database_url: str, tmp_path: Path) -> None:
         "DRAGOMAN_DATABASE_URL": database_url,
         "DRAGOMAN_SECRET_KEYS": json.dumps([Fernet.generate_key().decode()]),
         "SANDBOX_URL": "http://127.0.0.1:9",
+        "SANDBOX_IMAP_PORT": "9",
+        "SANDBOX_SMTP_PORT": "9",
     }
     assert "already at" in dragoman("migrate", **environment).stdout
     sample = str(Path(__file__).parent.parent / "deploy" / "config" / "sample.yaml")

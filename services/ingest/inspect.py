@@ -1,13 +1,17 @@
-"""`dragoman inspect CHANNEL FILE…`: what a channel makes of a captured request; the same code as the hooks."""
+"""`dragoman inspect CHANNEL FILE…`: what a channel makes of a captured request, or of a mail as a file.
+
+It is the same code as that of the hooks and polls.
+"""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from shared.accounts import Account
-from shared.channels.contract import BadItem, Channel, Hook
+from shared.accounts import Account, Inbox
+from shared.channels.contract import BadItem, Channel, Hook, Item
 from shared.clock import utc_now
 from shared.errors import BadPayload, BadSignature
 from shared.events import TYPE_NAMES
@@ -38,13 +42,7 @@ def inspect(channel: Channel, capture: dict[str, Any], secrets: dict[str, list[s
     except BadPayload as error:
         result["wrong"].append(f"{error.code}: {error}")
         return result
-    for item in received.items:
-        if isinstance(item, BadItem):
-            result["wrong"].append(f"{item.code}: {item.error}")
-            continue
-        data = msgspec.to_builtins(item.data)
-        kind = TYPE_NAMES[type(item.data)]
-        result["items"].append({"type": kind, "address": item.address, "lane": item.lane, "data": data})
+    _show(received.items, result)
     answer = received.answer
     result["answer"] = {
         "status": answer.status,
@@ -52,6 +50,41 @@ def inspect(channel: Channel, capture: dict[str, Any], secrets: dict[str, list[s
         "body": answer.body.decode("utf-8", "replace"),
     }
     return result
+
+
+def inspect_file(channel: Channel, raw: bytes, settings: dict[str, Any]) -> dict[str, Any]:
+    """Items of one file (a whole mail) as they go on the bus, with the sizes of what it carries.
+
+    `settings` are those of the inbox that it came to; its `address` may be among them. Raises BadPayload for a channel
+    whose items are no files.
+    """
+    if channel.read is None:
+        raise BadPayload("this channel's items are no files: give a captured request", code="not_a_capture")
+    account = Account(id=derived_id("inspect", channel.name), channel=channel.name)
+    inbox = Inbox(
+        id=derived_id("inspect", "inbox"),
+        brand_id=derived_id("inspect", "brand"),
+        account_id=account.id,
+        channel=channel.name,
+        address=str(settings.get("address", "inbox@inspect.invalid")),
+        settings=settings,
+    )
+    result: dict[str, Any] = {"channel": channel.name, "items": [], "wrong": []}
+    _show(channel.read(raw, account, inbox, utc_now()), result)
+    return result
+
+
+def _show(items: Sequence[Item | BadItem], result: dict[str, Any]) -> None:
+    for item in items:
+        if isinstance(item, BadItem):
+            result["wrong"].append(f"{item.code}: {item.error}")
+            continue
+        data = msgspec.to_builtins(item.data)
+        kind = TYPE_NAMES[type(item.data)]
+        shown = {"type": kind, "address": item.address, "lane": item.lane, "data": data}
+        if item.files:
+            shown["files"] = [{"sha256": file.sha256, "size": len(file.content)} for file in item.files]
+        result["items"].append(shown)
 
 
 def _hook(capture: dict[str, Any]) -> Hook:

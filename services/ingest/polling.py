@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -175,8 +175,8 @@ class Polling:
             cursor = await store.cursor(tx, inbox.id)
         # A page at a time, for a shop's whole past may take long.
         try:
-            async with asyncio.timeout(PAGE_WITHIN) as limit:
-                async for page in poll(vendor, account, inbox, cursor):
+            async with asyncio.timeout(PAGE_WITHIN) as limit, aclosing(poll(vendor, account, inbox, cursor)) as pages:
+                async for page in pages:
                     await self._take(account, inbox, page, lease)
                     limit.reschedule(asyncio.get_running_loop().time() + PAGE_WITHIN)
         except TimeoutError:

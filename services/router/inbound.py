@@ -16,6 +16,7 @@ from services.router.domain.conversation import (
     Opened,
     Received,
     Reopened,
+    Resolved,
     Unrecognised,
 )
 from services.router.domain.identity import Customer
@@ -33,6 +34,7 @@ from shared.events import Data, Event
 from shared.ids import new_id
 
 ACTOR = "customer"
+BY_A_MACHINE = "written by a machine"
 # A vendor's clock may be wrong; what it says of the past week and the next minutes is believed.
 OLDEST = timedelta(days=7)
 YOUNGEST = timedelta(minutes=10)
@@ -175,11 +177,15 @@ def _message(case: Case, facts: Facts) -> UUID:
         attachments=data.attachments,
         occurred_at=occurred_at,
         received_at=case.received_at,
+        reason=BY_A_MACHINE if data.automatic else "",
         raw=data.raw or None,
         raw_ref=data.raw_ref,
     )
     change.messages.append(message)
     files.fetch(change, message, channel)
+    if data.automatic:
+        _show(change, message, data)
+        return message.id
     late = before.last_inbound_at is not None and occurred_at < before.last_inbound_at
     received = Received(
         message_id=message.id, author=data.author, occurred_at=occurred_at, late=late, customer_id=customer.id
@@ -197,6 +203,16 @@ def _message(case: Case, facts: Facts) -> UUID:
         change.record(clocks.started(new_id(), policy, since), ACTOR)
     _queue(change, before, facts)
     return message.id
+
+
+def _show(change: Change, message: Message, data: events.MessageReceived) -> None:
+    """What a machine wrote is there to be read: it is waited for by nobody, and answers go to who wrote before."""
+    received = Received(message_id=message.id, author=data.author, occurred_at=message.occurred_at, automatic=True)
+    change.record(received, data.author)
+    if not change.after.reply_context:
+        change.after = replace(change.after, reply_context=data.reply_context)
+    if change.before is None and not change.after.is_open:
+        change.record(Resolved(because=BY_A_MACHINE), "router")
 
 
 def _conversation(
@@ -226,7 +242,7 @@ def _conversation(
         facts.add(change)
         return change
     change = facts.changes[choice.conversation.id]
-    if not change.after.is_open:
+    if not change.after.is_open and not data.automatic:
         change.record(Reopened(because=choice.because), ACTOR)
     return change
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from services.router.domain import clocks
 from services.router.domain.conversation import AnsweredElsewhere, Change, Message, Reopened, ReplyMoved, Resolved
-from services.router.domain.plan import Configuration
+from services.router.domain.plan import Configuration, choose_policy
 from services.router.queueing import enqueue
 from services.router.store import conversations, dead, seen
 from services.router.store.configuration import ConfigurationCache
@@ -19,6 +20,7 @@ from shared.events import (
     ReplyRefused,
     ReplyUnknown,
 )
+from shared.ids import new_id
 
 ACTOR = "responder"
 Told = ReplyAccepted | ReplyProgressed | ReplyRefused | ReplyUnknown
@@ -90,6 +92,14 @@ def _fold(event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, s
 def _come_back(change: Change, configuration: Configuration) -> None:
     """What was resolved with an answer that did not go out waits again."""
     c, last = change.after, change.entries[-1].entry
+    if isinstance(last, ReplyMoved) and last.state == "failed" and c.state == "resolved":
+        # It was taken and came back, so the customer still waits, and from now on.
+        inbox = configuration.inboxes.get(c.inbox_id)
+        policy = choose_policy(configuration, c.brand_id, c.channel, inbox.country if inbox else None)
+        change.record(Reopened(because="the answer came back"), ACTOR)
+        change.record(clocks.started(new_id(), policy, change.now), ACTOR)
+        enqueue(change, configuration, "the answer came back", change.now)
+        return
     failed = isinstance(last, ReplyMoved) and last.state in ("refused", "unknown")
     if failed and c.state == "resolved" and c.unanswered_since is not None:
         change.record(Reopened(because="the answer did not go out"), ACTOR)

@@ -5,7 +5,7 @@ a channel's folder names the vendor: what differs is a field or a function of `C
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -198,6 +198,7 @@ class Channel:
     unreadable. `connect(plain_httpx=...)` opens what one account's calls go through, an HTTP client unless the wire is
     another; `poll`, `send`, `ask` and `locate` get it as their first argument.
     `poll(client, account, inbox, cursor)` yields pages, the last one with the new cursor.
+    `read(raw, account, inbox, received_at)` is the pure part of a poll whose items are files by themselves, as mails.
     `render(reply)` raises Rejected for what cannot be expressed to the vendor.
     `send(client, attempt, account, inbox)` makes one call: the vendor's id, or one of `shared.errors` is raised.
     `ask(client, attempt, account, inbox)` tells what became of an attempt: the vendor's id, None where it never came.
@@ -213,7 +214,8 @@ class Channel:
     receive: Callable[[Hook, Account], Received] | None = None
     # What is opened is the channel's own affair, so its type is too.
     connect: Callable[..., AbstractAsyncContextManager[Any]] = client
-    poll: Callable[[Any, Account, Inbox, str], AsyncIterator[Page]] | None = None
+    poll: Callable[[Any, Account, Inbox, str], AsyncGenerator[Page, None]] | None = None
+    read: Callable[[bytes, Account, Inbox, datetime], Sequence[Item | BadItem]] | None = None
     render: Callable[[SendReply], tuple[Part, ...]]
     send: Callable[[Any, Try, Account, Inbox], Awaitable[str]]
     ask: Callable[[Any, Try, Account, Inbox], Awaitable[str | None]] | None = None

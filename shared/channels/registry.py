@@ -1,10 +1,12 @@
 """The channels that there are: a new one is its folder, one line here, and its payload tables."""
 
-from shared.channels import messenger, mirakl, twilio, whatsapp
+from shared.channels import email, messenger, mirakl, twilio, whatsapp
 from shared.channels.contract import Channel
 from shared.errors import InboxMisconfigured
 
-CHANNELS: tuple[Channel, ...] = (messenger.channel, mirakl.channel, whatsapp.channel, twilio.whatsapp, twilio.sms)
+CHANNELS: tuple[Channel, ...] = (
+    messenger.channel, mirakl.channel, whatsapp.channel, twilio.whatsapp, twilio.sms, email.channel,
+)  # fmt: skip
 _BY_NAME = {channel.name: channel for channel in CHANNELS}
 
 

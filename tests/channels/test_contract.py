@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.channels.contract import BadItem, Channel, Hook, Item, Page, Permission, Try
+from shared.channels.http import client
 from shared.channels.registry import CHANNELS, channel
 from shared.errors import (
     AccountBroken,
@@ -40,7 +40,10 @@ from tests.channels.tables import (
 
 EVERY = pytest.mark.parametrize("it", CHANNELS, ids=lambda it: it.name)
 HOOKED = pytest.mark.parametrize("it", [c for c in CHANNELS if c.receive is not None], ids=lambda it: it.name)
-POLLED = pytest.mark.parametrize("it", [c for c in CHANNELS if c.poll is not None], ids=lambda it: it.name)
+# Wires that are no HTTP have suites of their own, against real servers.
+OVER_HTTP = [c for c in CHANNELS if c.connect is client]
+POLLED = pytest.mark.parametrize("it", [c for c in OVER_HTTP if c.poll is not None], ids=lambda it: it.name)
+CALLED = pytest.mark.parametrize("it", OVER_HTTP, ids=lambda it: it.name)
 
 NOW = datetime(2026, 8, 3, 9, 0, tzinfo=UTC)
 # PostgreSQL refuses index entries of 2 704 bytes; an id of ours is far below.
@@ -367,7 +370,7 @@ async def _send(it: Channel, answer: dict[str, Any]) -> str:
         return await it.send(http, attempt, sample.ACCOUNT, sample.INBOX)
 
 
-@EVERY
+@CALLED
 async def test_what_the_vendor_takes_has_its_id(it: Channel) -> None:
     status, body, external_id = sample_of(it.name).ACCEPTED
     assert await _send(it, {"status": status, "body": body}) == external_id
@@ -377,7 +380,7 @@ VERDICTS = (Rejected, AccountBroken, OutcomeUnknown, Throttled, Unavailable)
 BODIES = ["", "<html>no</html>", "{", "[]", "null", '{"error": 7}', '{"error": {"code": [1]}}', "[" * 100_000]
 
 
-@EVERY
+@CALLED
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
 async def test_every_status_has_a_verdict(it: Channel, body: str) -> None:
     for status in STATUSES:
@@ -388,7 +391,7 @@ async def test_every_status_has_a_verdict(it: Channel, body: str) -> None:
         assert not in_doubt or isinstance(caught.value, OutcomeUnknown), status
 
 
-@EVERY
+@CALLED
 async def test_a_vendor_that_asks_to_wait_is_not_asked_before(it: Channel) -> None:
     for status in (429, 503):
         with pytest.raises(Throttled) as caught:
@@ -396,7 +399,7 @@ async def test_a_vendor_that_asks_to_wait_is_not_asked_before(it: Channel) -> No
         assert caught.value.retry_after == timedelta(seconds=90)
 
 
-@EVERY
+@CALLED
 @pytest.mark.parametrize("status", [200, 201, 400, 401, 403, 404, 429, 500, 503])
 async def test_no_error_tells_a_secret_or_what_somebody_wrote(it: Channel, status: int) -> None:
     secrets = [value for values in sample_of(it.name).ACCOUNT.secrets.values() for value in values]
@@ -414,9 +417,9 @@ async def test_an_account_without_its_secrets_is_misconfigured(it: Channel) -> N
     sample = sample_of(it.name)
     part = it.render(a_reply(it.name, sample.REPLY_CONTEXT, "Hello"))[0]
     attempt = Try(part=part, reference=REFERENCE, started_at=NOW)
-    async with httpx.AsyncClient() as http:
+    async with it.connect(plain_httpx=True) as vendor:
         with pytest.raises(InboxMisconfigured):
-            await it.send(http, attempt, replace(sample.ACCOUNT, secrets={}), sample.INBOX)
+            await it.send(vendor, attempt, replace(sample.ACCOUNT, secrets={}), sample.INBOX)
 
 
 # what is shown of a capture is what goes on the bus

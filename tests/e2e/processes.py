@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 
 from services.router import configuration
 from services.sandbox.app import Sandbox, serve
-from services.together import sample, stand_ins
+from services.together import MailPorts, connections, free_port, sample, stand_ins
 from shared.bus.kafka import create_topics
 from shared.db.transaction import Database
 from shared.secrets import Vault
@@ -118,9 +118,16 @@ async def cell(
             )
     settings = Settings(kafka_bootstrap=kafka, kafka_prefix=prefix, topic_partitions=partitions)
     await create_topics(settings)
-    config = stand_ins(sample("http://unused"), services["ingest"][0].url)
-    async with serve(config) as sandbox, _served(sandbox) as sandbox_url, httpx.AsyncClient(timeout=20) as http:
-        await _configure(database_url, key, sandbox_url)
+    mail = MailPorts(free_port(), free_port())
+    wanted = sample("http://unused", mail)
+    config = stand_ins(wanted, services["ingest"][0].url)
+    stood_in = connections(wanted, services["ingest"][0].url)
+    async with (
+        serve(config, stood_in) as sandbox,
+        _served(sandbox) as sandbox_url,
+        httpx.AsyncClient(timeout=20) as http,
+    ):
+        await _configure(database_url, key, sample(sandbox_url, mail))
         for kind in kinds:
             for service in services[kind]:
                 service.start()
@@ -153,8 +160,7 @@ async def _served(sandbox: Sandbox) -> AsyncIterator[str]:
         await task
 
 
-async def _configure(database_url: str, key: str, sandbox_url: str) -> None:
-    wanted = sample(sandbox_url)
+async def _configure(database_url: str, key: str, wanted: configuration.Wanted) -> None:
     database = Database(database_url, role="dragoman_router", size=1)
     await database.open()
     async with database.transaction() as tx:

@@ -9,7 +9,7 @@ import httpx
 from cryptography.fernet import Fernet
 
 from services.serving import listen, serve
-from services.together import configure, sample, together
+from services.together import MailPorts, configure, free_port, sample, together
 from shared.bus.contract import Bus
 from shared.parts import Parts
 from shared.secrets import Vault
@@ -67,8 +67,9 @@ async def running(
         bus=bus or a_bus(1),
         vault=Vault([Fernet.generate_key().decode()]),
     )
-    await configure(parts, sample(f"{url}/sandbox"))
-    async with together(parts, url) as all_of_it, httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    wanted = sample(f"{url}/sandbox", MailPorts(free_port(), free_port()))
+    await configure(parts, wanted)
+    async with together(parts, url, wanted) as all_of_it, httpx.AsyncClient(timeout=20, trust_env=False) as http:
         server = asyncio.create_task(serve(all_of_it.app, parts, listening))
         try:
             yield Running(url, http, f"{url}/sandbox")

@@ -386,7 +386,8 @@ async def test_what_would_tear_a_history_apart_is_refused_and_nothing_is_changed
 
 def sample() -> Wanted:
     names = [channel.name for channel in CHANNELS]
-    return load(SAMPLE.read_text("utf-8"), SAMPLE.name, {"SANDBOX_URL": "http://127.0.0.1:1/sandbox"}, names)
+    variables = {"SANDBOX_URL": "http://127.0.0.1:1/sandbox", "SANDBOX_IMAP_PORT": "1143", "SANDBOX_SMTP_PORT": "1025"}
+    return load(SAMPLE.read_text("utf-8"), SAMPLE.name, variables, names)
 
 
 def test_the_sample_gives_every_language_natives_and_a_fluent_fallback() -> None:
@@ -429,4 +430,5 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
             ],
             (minutes(60), minutes(30)),
         ),
+        **dict.fromkeys(["Alpenlicht", "Alpenlicht Retours", "Seabird"], (hours(8), hours(1))),
     }  # fmt: skip

@@ -168,3 +168,35 @@ async def test_the_database_refuses_a_reference_across_brands(w: World) -> None:
     await w.receive(w.message())
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await w.fetch("UPDATE router.message SET brand_id = $1", id_of("other"))
+
+
+async def test_what_a_machine_wrote_is_shown_and_waits_for_nobody(w: World) -> None:
+    await w.receive(w.message("Automatische Antwort: bin im Urlaub", automatic=True))
+    (c,) = await w.fetch("SELECT * FROM router.conversation")
+    assert (c["state"], c["due_at"], c["last_inbound_at"]) == ("resolved", None, None)
+    assert await w.value("SELECT reason FROM router.message") == "written by a machine"
+    assert await w.value("SELECT count(*) FROM router.clock") == 0
+    assert await w.value("SELECT count(*) FROM router.queue") == 0
+
+
+async def test_a_machines_answer_opens_nothing_again(w: World) -> None:
+    await w.receive(w.message())
+    await resolve(w)
+    await w.receive(w.message("Out of office", automatic=True))
+    (c,) = await w.fetch("SELECT * FROM router.conversation")
+    assert c["state"] == "resolved"
+    assert await w.value("SELECT count(*) FROM router.message") == 2
+
+
+async def test_a_machines_answer_leaves_clock_queue_and_language_as_they_are(w: World) -> None:
+    await w.receive(w.message())
+    (before,) = await w.fetch("SELECT state, language, due_at, unanswered_since FROM router.conversation")
+    await w.receive(w.message("I am out of the office until Monday, thank you for your patience", automatic=True))
+    (after,) = await w.fetch("SELECT state, language, due_at, unanswered_since FROM router.conversation")
+    assert after == before
+
+
+async def test_after_a_machines_mail_answers_still_go_to_the_person(w: World) -> None:
+    await w.receive(w.message(reply_context=b"the person's"))
+    await w.receive(w.message("Out of office", automatic=True, reply_context=b"the machine's"))
+    assert await w.value("SELECT reply_context FROM router.conversation") == b"the person's"

@@ -60,6 +60,22 @@ async def test_a_refused_reply_leaves_the_clock_running(w: World) -> None:
     assert await w.value("SELECT state FROM router.clock") == "running"
 
 
+async def test_an_answer_that_came_back_waits_again_with_a_clock_from_now(w: World) -> None:
+    conversation_id, reply_id = await reply(w)
+    same = {"reply_id": reply_id, "conversation_id": conversation_id}
+    await tell(w, ReplyAccepted(at=w.clock.at, **same))
+    assert await w.value("SELECT state FROM router.conversation") == "resolved"
+    w.clock.forward(minutes=30)
+    await tell(w, ReplyProgressed(state="failed", at=w.clock.at, code="5.1.1", **same))
+    (c,) = await w.fetch("SELECT state, unanswered_since FROM router.conversation")
+    assert tuple(c) == ("waiting", w.clock.at)
+    assert await w.value("SELECT count(*) FROM router.queue") == 1
+    assert [r["state"] for r in await w.fetch("SELECT state FROM router.clock ORDER BY started_at")] == [
+        "met",
+        "running",
+    ]
+
+
 async def test_an_answer_made_elsewhere_stops_the_clock_once(w: World) -> None:
     await w.receive(w.message())
     await tell(

@@ -142,8 +142,7 @@ class World:
             sender=Address(kind=CHANNELS[channel].address_kind, value=sender, name=name, verified_by=verified_by),
             occurred_at=at or self.clock.at,
             text=text,
-            reply_context=b"context",
-            **more,
+            **{"reply_context": b"context"} | more,
         )
         return self.event(data, inbox)
 

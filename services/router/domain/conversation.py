@@ -43,6 +43,8 @@ class Received(Entry, frozen=True, kw_only=True, tag="message_received"):
     has_context: bool = False
     # Whose address it came from: of several customers who were merged, the one to whom a reply goes.
     customer_id: UUID | None = None
+    # A machine wrote it, so nobody was heard of.
+    automatic: bool = False
 
 
 class Unrecognised(Entry, frozen=True, kw_only=True, tag="unrecognised"):
@@ -188,6 +190,8 @@ class Conversation:
 
 
 def _received(c: Conversation, e: Received, _at: datetime) -> Conversation:
+    if e.automatic:
+        return c
     newest = max(c.last_inbound_at or e.occurred_at, e.occurred_at)
     return replace(c, last_inbound_at=newest)
 

@@ -13,12 +13,12 @@ from email.errors import MessageError
 from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import compat32
-from email.utils import parseaddr
 
 from flufl.bounce import all_failures
 
 from shared.accounts import Account
 from shared.channels.email.compose import OWN_ID, own_part
+from shared.channels.email.headers import field, mailboxes
 from shared.channels.text import key
 from shared.events import ReceiptReceived, ReceiptState
 
@@ -36,11 +36,12 @@ MOST_PARTS = 100
 
 def has_signals(message: Message) -> bool:
     """Whether a mail may be a report: from a mail system, without a sender on its envelope, or of a report's type."""
-    _, sender = parseaddr(str(message.get("from", "")))
+    _leniently(message)
+    sender = next((found.address for found in mailboxes(field(message, "from"), 1)), field(message, "from"))
     return (
         message.get_content_type() == "multipart/report"
         or str(message.get("return-path", "")).strip() == "<>"
-        or DAEMONS.match(sender) is not None
+        or DAEMONS.match(sender.strip()) is not None
         or message.get("x-failed-recipients") is not None
         or any(part.get_content_type() in (*STATUS_TYPES, *NOTICE_TYPES) for part in _parts(message))
     )
@@ -53,7 +54,7 @@ def read(message: EmailMessage | Message, account: Account, at: datetime) -> Rec
     """
     if not has_signals(message):
         return None
-    message_id, part_id = _ours(message, account)
+    message_id, part_id = ours(message, account)
     if not part_id:
         return None
     told = _disposition(message) or _delivery(message) or _second_opinion(message)
@@ -72,7 +73,13 @@ def read(message: EmailMessage | Message, account: Account, at: datetime) -> Rec
     )
 
 
-def _ours(message: Message, account: Account) -> tuple[str, str]:
+def _leniently(message: Message) -> None:
+    """Headers as they stand: the library's stricter policies parse one whenever it is read and stumble over some."""
+    for part in message.walk():
+        part.policy = compat32
+
+
+def ours(message: Message, account: Account) -> tuple[str, str]:
     """The Message-ID of ours that the report is about, and its part; both empty where it names none."""
     for text in _texts(message):
         for match in OWN_ID.finditer(text):

@@ -30,7 +30,8 @@ REFERENCES_LIMIT = 1_500
 ID_LIMIT = 900
 MAC_LENGTH = 16
 OWN_ID = re.compile(
-    r"<?o\.(?P<part>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.(?P<mac>[0-9a-f]{16})@"
+    r"<?o\.(?P<part>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"(?:\.(?P<thread>[0-9a-f]{20}))?\.(?P<mac>[0-9a-f]{16})@"
 )
 ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]+>")
 # Quoted local parts are legal and nobody has one; what breaks a command or a header is in neither half.
@@ -92,20 +93,39 @@ class Mail:
     is_utf8: bool = False
 
 
-def message_id(account: Account, inbox: Inbox, part_id: str) -> str:
-    """The Message-ID of a part, the same for each attempt. Raises InboxMisconfigured without its key."""
-    return f"<o.{part_id}.{_mac(account.secret('message_id_key'), part_id)}@{id_domain(account, inbox)}>"
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a Message-ID of ours says: the part that it is of, and the thread that the part was written in."""
+
+    part: UUID
+    thread: str = ""
 
 
-def own_part(account: Account, found: str) -> UUID | None:
-    """The part that a Message-ID names, None unless we made it: the code in it is keyed by the account's secret."""
+def message_id(account: Account, inbox: Inbox, part_id: str, thread: str = "") -> str:
+    """The Message-ID of a part, the same for each attempt. Raises InboxMisconfigured without its key.
+
+    It carries the thread, since there are mail programs that name nothing but the mail that they answer.
+    """
+    named = f"{part_id}.{thread}" if thread else part_id
+    return f"<o.{named}.{_mac(account.secret('message_id_key'), named)}@{id_domain(account, inbox)}>"
+
+
+def own(account: Account, found: str) -> Own | None:
+    """What a Message-ID names, None unless we made it: the code in it is keyed by the account's secret."""
     match = OWN_ID.search(found)
     if match is None:
         return None
+    named = ".".join(filter(None, (match["part"], match["thread"])))
     for key in account.secrets.get("message_id_key", ()):
-        if hmac.compare_digest(_mac(key, match["part"]), match["mac"]):
-            return UUID(match["part"])
+        if hmac.compare_digest(_mac(key, named), match["mac"]):
+            return Own(UUID(match["part"]), match["thread"] or "")
     return None
+
+
+def own_part(account: Account, found: str) -> UUID | None:
+    """The part that a Message-ID of ours names."""
+    named = own(account, found)
+    return named.part if named else None
 
 
 def id_domain(account: Account, inbox: Inbox) -> str:
@@ -158,14 +178,14 @@ def compose(
     payload: Mapping[str, Any], files: Sequence[File], *, part_id: str, at: datetime, account: Account, inbox: Inbox
 ) -> Mail:
     """The mail of a part that `render` made. Raises Rejected, and InboxMisconfigured without the ids' key."""
-    own = wire_address(inbox.address)
+    from_ = wire_address(inbox.address)
     to, copies = wire_address(payload["to"]), [wire_address(address) for address in payload["cc"]]
-    is_utf8 = not all(address.isascii() for address in (own, to, *copies))
+    is_utf8 = not all(address.isascii() for address in (from_, to, *copies))
     mail = EmailMessage(policy=POLICY.clone(utf8=True) if is_utf8 else POLICY)
-    id_ = message_id(account, inbox, part_id)
+    id_ = message_id(account, inbox, part_id, payload["thread"])
     mail["Date"] = format_datetime(at)
-    mail["From"] = _address(own, inbox.name)
-    mail["Reply-To"] = _address(wire_address(str(inbox.settings.get("reply_to") or own)))
+    mail["From"] = _address(from_, inbox.name)
+    mail["Reply-To"] = _address(wire_address(str(inbox.settings.get("reply_to") or from_)))
     mail["To"] = _address(to, payload["to_name"])
     if copies:
         mail["Cc"] = [_address(address) for address in copies]
@@ -178,13 +198,13 @@ def compose(
     if payload["automatic"]:
         mail["Auto-Submitted"] = "auto-replied"
         mail["X-Auto-Response-Suppress"] = "All"
-        mail["X-Loop"] = own
+        mail["X-Loop"] = from_
     _add_body(mail, payload, part_id)
     _add_files(mail, files, part_id)
     return Mail(
         message_id=id_,
         # A machine's answer has no sender on the envelope, so that nothing answers it.
-        sender="" if payload["automatic"] else own,
+        sender="" if payload["automatic"] else from_,
         recipients=[to, *copies],
         content=mail.as_bytes(),
         is_utf8=is_utf8,
@@ -236,5 +256,5 @@ def _lines(paragraph: str) -> str:
     return "".join([*pieces, html.escape(paragraph[end:])]).replace("\n", "<br>\n")
 
 
-def _mac(key: str, part_id: str) -> str:
-    return hmac.new(key.encode(), part_id.encode(), hashlib.sha256).hexdigest()[:MAC_LENGTH]
+def _mac(key: str, named: str) -> str:
+    return hmac.new(key.encode(), named.encode(), hashlib.sha256).hexdigest()[:MAC_LENGTH]

@@ -226,8 +226,8 @@ def message_id(message: Message) -> str:
 
 def references(message: Message) -> list[str]:
     """What the mail says it follows, oldest first, what it answers last."""
-    known = REFERENCE.findall(field(message, "references"))
-    answered = REFERENCE.findall(field(message, "in-reply-to"))
+    known = REFERENCE.findall(_ids(field(message, "references")))
+    answered = REFERENCE.findall(_ids(field(message, "in-reply-to")))
     found = dict.fromkeys(gate(one) for one in known)
     for one in map(gate, answered[:1]):
         found.pop(one, None)
@@ -235,6 +235,11 @@ def references(message: Message) -> list[str]:
     every = list(found)
     # The first one is the conversation's root, the last ones are what is answered.
     return every if len(every) <= RECIPIENTS_KEPT else [every[0], *every[1 - RECIPIENTS_KEPT :]]
+
+
+def _ids(value: str) -> str:
+    """Some programs write long ids as encoded words, which no standard allows."""
+    return words(value, FIELD_LIMIT) if "=?" in value else value
 
 
 def written_at(message: Message, received_at: datetime) -> datetime:

@@ -175,9 +175,10 @@ def _walk(root: LexborNode, out: _Text) -> None:
         left -= 1
         child = _enter(node, out, entered)
         while child is None and node is not None:
-            if entered and entered[-1][0] == node:
+            # The nodes' own comparison writes both out as HTML.
+            if entered and entered[-1][0].mem_id == node.mem_id:
                 _leave(*entered.pop(), out)
-            if node == root:
+            if node.mem_id == root.mem_id:
                 return
             child = node.next
             if child is None:

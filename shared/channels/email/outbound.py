@@ -51,6 +51,7 @@ def render(reply: SendReply) -> tuple[Part, ...]:
         "subject": subject_of(context.subject),
         "in_reply_to": next(iter(ids_of(context.message_id)), ""),
         "references": references_of(context.references, context.message_id),
+        "thread": context.thread,
         "automatic": reply.author_kind == "automatic",
         "language": reply.language,
     }

@@ -5,7 +5,7 @@ Source: Mirakl Marketplace APIs, seller OpenAPI document: M11 (list of threads),
 
 import html
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -103,7 +103,7 @@ class Thread:
 _buyers: WeakKeyDictionary[httpx.AsyncClient, dict[tuple[str, str], Buyer]] = WeakKeyDictionary()
 
 
-async def poll(http: httpx.AsyncClient, account: Account, inbox: Inbox, cursor: str) -> AsyncIterator[Page]:
+async def poll(http: httpx.AsyncClient, account: Account, inbox: Inbox, cursor: str) -> AsyncGenerator[Page, None]:
     """Threads that changed since the cursor, page by page; the last page carries the new cursor.
 
     `updated_since` is inclusive and threads move between pages while they are read, so an overlap is read again on
