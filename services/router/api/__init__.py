@@ -7,9 +7,11 @@ from services.router.api import (
     changes,
     conversations,
     customers,
+    keys,
     problems,
     queues,
     replies,
+    sign_in,
     stream,
 )
 from services.router.api.context import Api
@@ -32,6 +34,8 @@ def build(api: Api) -> Documented:
     app.state.api = api
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for module in (agents, conversations, changes, replies, attachments, customers, queues, stream, admin):
+    for module in (
+        sign_in, agents, conversations, changes, replies, attachments, customers, queues, stream, admin, keys
+    ):  # fmt: skip
         app.include_router(module.api)
     return app

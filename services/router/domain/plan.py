@@ -24,6 +24,9 @@ class Agent:
     role: str
     capacity: int
     brands: frozenset[UUID]
+    # What the OpenID issuer calls them where that is not their handle.
+    subject: str | None = None
+    is_active: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

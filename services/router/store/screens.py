@@ -141,13 +141,3 @@ async def has_reply_on_its_way(tx: Transaction, conversation_id: UUID) -> bool:
             conversation_id,
         )
     )
-
-
-async def api_key(tx: Transaction, digest: bytes) -> dict[str, Any] | None:
-    """The key; without its agent where that one is gone."""
-    row = await tx.fetchrow(
-        "SELECT k.id, k.name, k.role, a.id AS agent_id, k.brands, k.expires_at FROM config.api_key AS k "
-        "LEFT JOIN config.agent AS a ON a.id = k.agent_id WHERE k.digest = $1",
-        digest,
-    )
-    return dict(row) if row else None

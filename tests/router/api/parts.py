@@ -2,15 +2,15 @@
 
 import asyncio
 import os
-from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
 from cryptography.fernet import Fernet
 
 from services.router.api import Api
-from services.router.api.auth import recheck
+from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
+from services.router.oidc import Issuer
 from services.router.stream import Stream
 from shared.links import Links
 from shared.objects import FolderStore
@@ -21,9 +21,10 @@ from tests.router.world import World
 KEY = Fernet.generate_key().decode()
 
 
-def an_api(w: World) -> Api:
+def an_api(w: World, issuer: Issuer | None = None) -> Api:
     """In a process of its own, where development tokens hold; nothing of it runs yet."""
     settings = Settings(development_tokens=True)
+    tokens = Tokens(w.cache, settings, issuer)
     return Api(
         database=w.api,
         router_database=w.router,
@@ -33,5 +34,6 @@ def an_api(w: World) -> Api:
         settings=settings,
         objects=FolderStore(Path(gettempdir()) / f"dragoman-files-{os.getpid()}"),
         links=Links(Vault([KEY]), "http://test"),
-        stream=Stream(w.router, partial(recheck, w.cache, settings), asyncio.Event(), alone=True),
+        tokens=tokens,
+        stream=Stream(w.router, tokens.recheck, asyncio.Event(), alone=True),
     )

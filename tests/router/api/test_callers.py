@@ -10,9 +10,10 @@ from tests.router.world import World, id_of
 
 
 async def test_only_known_tokens_are_let_in(api: Client, w: World) -> None:
-    assert (await api.http.get("/v1/me")).status_code == 401
+    without = await api.http.get("/v1/me")
+    assert (without.status_code, without.headers["www-authenticate"]) == (401, "Bearer")
     nobody = await api.get("/v1/me", "nobody")
-    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, "Bearer")
+    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
     assert (await api.get("/v1/me", "key-never-made")).status_code == 401
     assert (await api.http.get("/v1/me", headers={"Authorization": "Basic YTpi"})).status_code == 401
     shown = (await api.get("/v1/me")).json()
@@ -81,13 +82,37 @@ async def test_a_brand_can_look_and_change_nothing_at_all(api: Client, w: World)
     assert (await api.get(path)).headers["etag"] == version
 
 
-async def test_a_key_of_an_agent_acts_as_that_agent_and_of_one_who_left_as_nobody(api: Client, w: World) -> None:
+async def test_a_key_of_an_agent_acts_as_that_agent_for_their_brands_and_while_they_are_here(
+    api: Client, w: World
+) -> None:
     path = await api.offered("anna")
-    key = await api.key("desk", "agent", "shop", agent="anna")
+    key = await api.key("desk", "agent", "shop", "other", agent="anna")
     assert (await api.post(f"{path}/accept", key)).json()["agent_id"] == str(id_of("anna"))
+    await w.fetch("UPDATE config.agent SET brands = $1 WHERE handle = 'anna'", [id_of("other")])
+    await w.fetch("UPDATE config.revision SET n = n + 1")
+    assert (await api.get("/v1/me", key)).json()["brands"] == [str(id_of("other"))]
+    assert (await api.get(path, key)).status_code == 404
+    await w.fetch("UPDATE config.agent SET is_active = false WHERE handle = 'anna'")
+    await w.fetch("UPDATE config.revision SET n = n + 1")
+    for token in (key, "anna"):
+        assert (await api.get("/v1/me", token)).status_code == 401
     await w.fetch("UPDATE config.api_key SET agent_id = $1", new_id())
-    gone = await api.http.put("/v1/presence", json={"status": "available"}, headers=api.bearer(key))
-    assert (gone.status_code, gone.json()["code"]) == (403, "not_an_agent")
+    assert (await api.get("/v1/me", key)).status_code == 401
+
+
+async def test_a_key_may_do_no_more_than_its_scopes(api: Client, w: World) -> None:
+    path = await api.held()
+    key = await api.key("reporting", "supervisor", "shop")
+    await w.fetch("UPDATE config.api_key SET scopes = '{read}'")
+    assert (await api.get(path, key)).status_code == 200
+    refused = await api.post(f"{path}/notes", key, {"text": "x"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "out_of_scope")
+    await w.fetch("UPDATE config.api_key SET scopes = '{write,admin}'")
+    assert (await api.get(path, key)).json()["code"] == "out_of_scope"
+    assert (await api.post(f"{path}/notes", key, {"text": "x"})).status_code == 201
+    # A scope gives nothing that the role has not.
+    assert (await api.get("/v1/dead", key)).json()["code"] == "not_allowed"
+    assert (await api.get("/v1/me", key)).status_code == 200
 
 
 async def test_a_foreign_id_answers_exactly_like_an_unknown_one(api: Client, w: World) -> None:

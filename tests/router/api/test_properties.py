@@ -5,7 +5,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -21,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from services.router.api import Api, build
-from services.router.api.auth import recheck
+from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Assigned, Change, Message, ReplyMoved, ReplyWritten, Resolved
 from services.router.store import conversations, dead
@@ -41,6 +40,7 @@ from tests.router.world import World, id_of, world
 # Its last test looks at what the others did.
 pytestmark = pytest.mark.alone
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+TOKENS = Tokens(ConfigurationCache(), Settings())
 # The document needs no database, so its operations are known when the tests are collected.
 schema = schemathesis.openapi.from_dict(
     build(
@@ -53,9 +53,8 @@ schema = schemathesis.openapi.from_dict(
             settings=Settings(),
             objects=FolderStore(Path("files")),
             links=Links(Vault([KEY]), ""),
-            stream=Stream(
-                Database("", role=None), partial(recheck, ConfigurationCache(), Settings()), asyncio.Event(), alone=True
-            ),
+            tokens=TOKENS,
+            stream=Stream(Database("", role=None), TOKENS.recheck, asyncio.Event(), alone=True),
         )
     ).openapi()
     # It does not end; its own tests read from it.
