@@ -94,12 +94,11 @@ class Issuer:
         self._asked: deque[float] = deque(maxlen=MOST_ASKED)
         self._away_until = NEVER
         self._asking = asyncio.Lock()
-        self.http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks for withdrawn keys until left."""
-        async with self.http, background(self._look_again(), "the issuer's keys"):
+        async with background(self._look_again(), "the issuer's keys"):
             yield
 
     async def learn(self, token: str) -> None:
@@ -203,23 +202,26 @@ class Issuer:
             self._verified.clear()
 
     async def _discover(self) -> list[dict[str, Any]]:
-        document = msgspec.json.decode(await self._get(f"{self.url.rstrip('/')}{WELL_KNOWN}"), type=Discovery)
-        if document.issuer != self.url:
-            raise _WrongAnswer("it calls itself otherwise")
-        if not is_safe(document.jwks_uri) and urlsplit(self.url).scheme == "https":
-            raise _WrongAnswer("its keys are not behind https")
-        return msgspec.json.decode(await self._get(document.jwks_uri), type=Keys).keys
+        # Asked a few times an hour: a connection that is kept open would only be found closed.
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
+            found = msgspec.json.decode(await _get(http, self.url.rstrip("/") + WELL_KNOWN), type=Discovery)
+            if found.issuer != self.url:
+                raise _WrongAnswer("it calls itself otherwise")
+            if urlsplit(self.url).scheme == "https" and not is_safe(found.jwks_uri):
+                raise _WrongAnswer("its keys are not behind https")
+            return msgspec.json.decode(await _get(http, found.jwks_uri), type=Keys).keys
 
-    async def _get(self, url: str) -> bytes:
-        content = b""
-        async with self.http.stream("GET", url, headers={"Accept": "application/json"}) as answer:
-            if answer.status_code != 200:
-                raise _WrongAnswer("it answers with another status")
-            async for chunk in answer.aiter_bytes():
-                content += chunk
-                if len(content) > LARGEST_DOCUMENT:
-                    raise _WrongAnswer("it answers without end")
-        return content
+
+async def _get(http: httpx.AsyncClient, url: str) -> bytes:
+    content = b""
+    async with http.stream("GET", url, headers={"Accept": "application/json"}) as answer:
+        if answer.status_code != 200:
+            raise _WrongAnswer("it answers with another status")
+        async for chunk in answer.aiter_bytes():
+            content += chunk
+            if len(content) > LARGEST_DOCUMENT:
+                raise _WrongAnswer("it answers without end")
+    return content
 
 
 class _WrongAnswer(Exception):
@@ -264,7 +266,7 @@ def _imported(data: dict[str, Any]) -> Key | None:
         return None
     try:
         return JWKRegistry.import_key(data)
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError, KeyError):
         return None
 
 

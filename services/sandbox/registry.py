@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.sandbox import whatsapp
+from services.sandbox import oidc, whatsapp
 from services.sandbox.stand_in import Build
 
-STAND_INS: Mapping[tuple[str, ...], Build] = {("whatsapp",): whatsapp.build}
+STAND_INS: Mapping[tuple[str, ...], Build] = {("oidc",): oidc.Oidc, ("whatsapp",): whatsapp.build}

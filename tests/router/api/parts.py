@@ -10,7 +10,6 @@ from cryptography.fernet import Fernet
 from services.router.api import Api
 from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
-from services.router.oidc import Issuer
 from services.router.stream import Stream
 from shared.links import Links
 from shared.objects import FolderStore
@@ -21,10 +20,10 @@ from tests.router.world import World
 KEY = Fernet.generate_key().decode()
 
 
-def an_api(w: World, issuer: Issuer | None = None) -> Api:
+def an_api(w: World) -> Api:
     """In a process of its own, where development tokens hold; nothing of it runs yet."""
     settings = Settings(development_tokens=True)
-    tokens = Tokens(w.cache, settings, issuer)
+    tokens = Tokens(w.cache, settings)
     return Api(
         database=w.api,
         router_database=w.router,
