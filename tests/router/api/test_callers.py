@@ -1,9 +1,15 @@
 """Who may call, and what each role may do; the walls between brands."""
 
+from base64 import urlsafe_b64encode
+
 import asyncpg
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from services.router.api.context import BURST
+from services.router.api.pages import EARLIEST, LATEST, read_cursor, write_cursor
+from services.router.api.problems import Problem
 from shared.ids import new_id
 from tests.router.api.conftest import Client
 from tests.router.world import World, id_of
@@ -145,6 +151,27 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one(api: Client, w: 
     for listing in ("/v1/conversations", "/v1/queues"):
         items = (await api.get(listing, "bernd")).json()["items"]
         assert [item for item in items if item.get("waiting", 1)] == []
+
+
+async def test_a_cursor_opens_nothing(api: Client, w: World) -> None:
+    """It is a place in an order, whoever wrote it: the walls stand around what comes after it."""
+    for n in range(3):
+        await api.received(inbox="other-chat", sender=f"k{n}")
+    theirs = (await api.get("/v1/conversations?limit=1", "olaf")).json()["next"]
+    assert len((await api.get(f"/v1/conversations?cursor={theirs}", "olaf")).json()["items"]) == 2
+    assert (await api.get(f"/v1/conversations?cursor={theirs}", "bernd")).json() == {"items": [], "next": None}
+
+
+@given(st.one_of(st.text(max_size=80), st.binary(max_size=80).map(lambda raw: urlsafe_b64encode(raw).decode())))
+@example(write_cursor(LATEST, id_of("shop"))[:-3])
+def test_a_cursor_is_a_place_or_none_of_ours(cursor: str) -> None:
+    try:
+        at, _ = read_cursor(cursor) or (LATEST, None)
+    except Problem as problem:
+        # Whatever else it might raise fails the test.
+        at, document = LATEST, problem.document
+        assert document.code == "bad_cursor"
+    assert EARLIEST <= at <= LATEST
 
 
 async def test_the_database_itself_shows_an_unscoped_query_nothing(api: Client, w: World) -> None:
