@@ -9,6 +9,10 @@ from shared.db.transaction import Transaction
 
 # Where what has no deadline stands among what has one; drivers do not agree on what an infinite instant is.
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)
+OFFERED_UNTIL = (
+    "(SELECT a.lapses_at FROM router.assignment AS a WHERE a.conversation_id = c.id AND a.state = 'offered') "
+    "AS offered_until"
+)
 
 
 async def conversation_list(
@@ -17,8 +21,9 @@ async def conversation_list(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The most urgent first, those without a deadline last; `after` is the last row of the page before."""
     rows = await tx.fetch(
-        """
-        SELECT c.*, k.name AS customer_name, coalesce(c.due_at, $7) AS sort FROM router.conversation AS c
+        f"""
+        SELECT c.*, k.name AS customer_name, coalesce(c.due_at, $7) AS sort, {OFFERED_UNTIL}
+        FROM router.conversation AS c
         JOIN router.customer AS k ON k.id = c.customer_id
         WHERE ($1::text IS NULL OR c.state = $1) AND ($2::uuid IS NULL OR c.agent_id = $2)
           AND ($3::text IS NULL OR c.language = $3)
@@ -39,7 +44,7 @@ async def conversation_list(
 async def conversation(tx: Transaction, conversation_id: UUID) -> dict[str, Any] | None:
     """Its columns and the customer's name."""
     row = await tx.fetchrow(
-        "SELECT c.*, k.name AS customer_name FROM router.conversation AS c "
+        f"SELECT c.*, k.name AS customer_name, {OFFERED_UNTIL} FROM router.conversation AS c "
         "JOIN router.customer AS k ON k.id = c.customer_id WHERE c.id = $1",
         conversation_id,
     )
