@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from bench import hook_ack, idle, latency, router
+from bench import console, hook_ack, idle, latency, router
 from bench.figures import Figure
 from tests import kafka_cluster, servers
 
@@ -36,6 +36,7 @@ async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str
         "webhook_to_agent": latency.webhook_to_agent,
         "reply_to_vendor": latency.reply_to_vendor,
         "idle": idle.measure,
+        "console": console.measure,
     }
     for name, bench in benches.items():
         if wanted and name not in wanted:

@@ -27,7 +27,7 @@ export const network = new EventTarget();
  */
 const unanswered = new Map();
 
-/** @returns {Promise<{data: any, etag: string | null}>} */
+/** @returns {Promise<{data: any}>} */
 export const get = (path) => ask('GET', path, {});
 
 /** Sets something; doing it twice is doing it once. */
@@ -72,7 +72,7 @@ async function ask(method, path, { body, headers = {}, patience = PATIENCE }) {
   network.dispatchEvent(new Event('reached'));
   if (answer.status === 401) network.dispatchEvent(new Event('unauthorized'));
   if (!answer.ok) throw new Refused(answer.status, problem(answer, text), Number(answer.headers.get('Retry-After') ?? 0));
-  return { data: JSON.parse(text), etag: answer.headers.get('ETag') };
+  return { data: JSON.parse(text) };
 }
 
 function problem(answer, text) {

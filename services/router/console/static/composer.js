@@ -4,6 +4,7 @@ import { fill, h } from './dom.js';
 import { draft, keep } from './drafts.js';
 import { failed, speak, tell, warn } from './notices.js';
 import { isStale } from './problems.js';
+import { postSeen } from './seen.js';
 import { isMine, leads, refreshSoon } from './state.js';
 import { countdown } from './time.js';
 import * as words from './words.js';
@@ -12,7 +13,6 @@ const MOST_FILES = 10;
 
 export class Composer {
   #document = null;
-  #etag = null;
   #draft;
   #busy = false;
 
@@ -43,9 +43,8 @@ export class Composer {
     this.#draw();
   }
 
-  show(document, etag) {
+  show(document) {
     this.#document = document;
-    this.#etag = etag;
     this.#draw();
   }
 
@@ -189,7 +188,7 @@ export class Composer {
   async #sendReply(resolve) {
     const { text, files } = this.#draft;
     const attached = files.map(({ sha256, name }) => ({ sha256, name }));
-    await post(`/v1/conversations/${this.id}/reply`, { text, attachments: attached, resolve }, { etag: this.#etag });
+    await postSeen(this.#document, 'reply', { text, attachments: attached, resolve });
     this.#draft = { ...this.#draft, text: '', files: [] };
     keep(this.id, this.#draft);
     tell(resolve ? 'Sent, and resolved.' : `Sent: now ${words.channel(this.#document.channel)} has to take it.`);

@@ -16,7 +16,6 @@ const FRESH_LINKS = 10 * 60_000;
 
 export class Conversation {
   #document = null;
-  #etag = null;
   #said = null;
   #asked = 0;
   #ended = new AbortController();
@@ -64,7 +63,6 @@ export class Conversation {
     // An answer that was overtaken by a later one says nothing any more.
     if (asked !== this.#asked || this.#ended.signal.aborted) return;
     this.#document = answer.data;
-    this.#etag = answer.etag;
     this.#show();
     if (!this.#customer) await this.#askCustomer();
   }
@@ -93,7 +91,7 @@ export class Conversation {
     this.#showHead(c);
     this.#showFacts();
     this.timeline.show(c);
-    this.composer.show(c, this.#etag);
+    this.composer.show(c);
     this.#announce(c);
   }
 
@@ -153,8 +151,6 @@ export class Conversation {
     fill(this.side,
       h('section', {}, h('h2', {}, 'Why it is here'),
         h('p', { class: 'decision' }, c.decision?.sentence ?? 'Nothing has been decided yet.')),
-      c.clock && h('section', {}, h('h2', {}, words.target(c.clock.target)),
-        h('p', {}, countdown(c.clock.due_at, { warn: c.clock.warn_at, after: ' left' }))),
       h('section', {}, h('h2', {}, 'Customer'), customer ? who(customer) : h('p', { class: 'hint' }, 'Loading …')),
       (c.matter || c.subject) && h('section', {}, h('h2', {}, 'Matter'), h('p', { dir: 'auto' }, [c.matter, c.subject].filter(Boolean).join(' · '))),
     );

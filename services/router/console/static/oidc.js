@@ -36,7 +36,9 @@ export async function arrive() {
   const trip = aside.take('trip');
   // The code is used up either way, and is no part of an address that anybody keeps.
   history.replaceState(null, '', BACK_HERE + (trip?.hash ?? ''));
-  if (!trip || trip.state !== query.get('state')) throw new NotSignedIn('This answer belongs to no question of ours. Sign in again.');
+  // The issuer names itself in its answer (RFC 9207), where it can: another one's answer is none of ours.
+  const isOurs = trip?.state === query.get('state') && [null, trip.issuer.issuer].includes(query.get('iss'));
+  if (!isOurs) throw new NotSignedIn('This answer belongs to no question of ours. Sign in again.');
   if (!query.has('code')) throw new NotSignedIn(`The issuer refused: ${query.get('error_description') ?? query.get('error')}`);
   return tokens(trip.issuer, {
     grant_type: 'authorization_code', code: query.get('code'), redirect_uri: BACK_HERE, code_verifier: trip.verifier,

@@ -17,15 +17,15 @@ export async function showSignIn(root, { why = '', onSignedIn }) {
     const answer = await fetch('/v1/sign-in', { cache: 'no-store' });
     if (!answer.ok) throw new TypeError();
     const { development_tokens: hasTokens, openid } = await answer.json();
-    if (openid?.client_id) ways.append(atIssuer(openid, problem));
     if (hasTokens) ways.append(withToken(onSignedIn));
+    if (openid?.client_id) ways.append(atIssuer(openid, problem));
     if (!ways.firstChild) ways.append(withKey(onSignedIn));
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     problem.textContent = 'Dragoman cannot be reached. Check your connection.';
     ways.append(h('button', { type: 'button', class: 'main', onclick: () => showSignIn(root, { why, onSignedIn }) }, 'Try again'));
   }
-  ways.querySelector('input, button')?.focus();
+  (ways.querySelector('input') ?? ways.querySelector('button')).focus();
 }
 
 function atIssuer(issuer, problem) {
