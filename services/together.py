@@ -195,6 +195,7 @@ async def run(settings: Settings, say: Say) -> None:
 def _to_try(url: str) -> str:
     return f"""
 Dragoman runs at {url}
+  {url}/console/       for agents: sign in as anna, claire, ... or sam, a supervisor
   {url}/v1/docs        the API, to look at and try
   {url}/health/ready   whether everything works
   {url}/metrics        for Prometheus

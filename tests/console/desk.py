@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from playwright.async_api import Browser, Locator, Page
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page
 
 from tests.e2e.running import Running, until
 
@@ -18,8 +18,13 @@ class Desk:
         self.complaints: list[str] = []
         self.asked: list[str] = []
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        page.on("console", self._said)
         page.on("request", lambda request: self.asked.append(request.url))
+
+    def _said(self, said: ConsoleMessage) -> None:
+        # That a request was refused is told to the agent, and may be as it should.
+        if said.type == "error" and not said.text.startswith("Failed to load resource: the server responded"):
+            self.complaints.append(said.text)
 
     async def sign_in(self, handle: str, place: str = "#/") -> None:
         await self.page.goto(f"{self.url}/console/{place}")

@@ -10,6 +10,8 @@ import { countdown } from './time.js';
 import * as words from './words.js';
 
 const MOST_FILES = 10;
+// Below it a limit is always near; of a larger one only the last fifth is worth a word.
+const SMALL_LIMIT = 5000;
 
 export class Composer {
   #document = null;
@@ -117,7 +119,7 @@ export class Composer {
     const length = [...this.text.value].length;
     const limit = this.#document?.may_write.text_limit ?? 0;
     const pieces = limit ? Math.ceil(length / limit) : 1;
-    const counted = !this.#isNote && limit > 0 && length > 0;
+    const counted = !this.#isNote && limit > 0 && length > (limit > SMALL_LIMIT ? limit * 0.8 : 0);
     this.counter.textContent = counted ? `${length} of ${limit}${pieces > 1 ? `: leaves as about ${pieces} messages` : ''}` : '';
     const isEmpty = !this.text.value.trim() && (this.#isNote || !this.#draft.files.length);
     const blocked = this.#busy || (!this.#isNote && Boolean(this.#obstacle));

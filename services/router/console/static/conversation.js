@@ -184,6 +184,6 @@ function who(customer) {
     spoken.length > 0 && [h('dt', {}, 'Writes'), h('dd', {}, spoken.join(', '))],
     customer.addresses.map((each) => [
       h('dt', {}, words.channel(each.kind)),
-      h('dd', {}, h('bdi', {}, each.value), h('span', { class: 'hint' }, ` ${words.knownBy(each.verified_by)}`)),
+      h('dd', {}, h('bdi', { class: 'address', title: each.value }, each.value), h('span', { class: 'hint' }, words.knownBy(each.verified_by))),
     ]));
 }

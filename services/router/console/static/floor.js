@@ -41,7 +41,7 @@ export class Floor {
       if (error instanceof Refused) failed(error);
       return;
     }
-    fill(this.content, languages(queues), urgent(waiting), people(agents));
+    fill(this.content, languages(queues), h('div', { class: 'floors' }, urgent(waiting), people(agents)));
   }
 }
 

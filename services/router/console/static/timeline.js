@@ -8,6 +8,8 @@ import { at, day, now } from './time.js';
 import * as words from './words.js';
 
 const PAGE = 100;
+// Pixels that are no distance to whoever reads the newest.
+const NEAR_END = 60;
 // Signed links work for fifteen minutes: what carries one is drawn anew before.
 const LINKS_LAST = 600_000;
 
@@ -16,22 +18,37 @@ export class Timeline {
   #cursor = null;
   #ended = false;
   #document = null;
+  #isAtEnd = true;
 
   constructor() {
     this.list = h('ol', { class: 'timeline', 'aria-label': 'Messages, oldest first' });
     this.more = h('button', { type: 'button', class: 'quiet earlier', hidden: true, onclick: () => this.#earlier() }, 'Show earlier messages');
     this.root = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'History with this customer' }, this.more, this.list);
+    this.#follow();
   }
 
   /** @param {any} document a ConversationDocument */
   show(document) {
-    const first = this.#document === null;
-    const wasAtEnd = first || this.#isAtEnd();
+    const wasAtEnd = this.#isAtEnd;
     this.#document = document;
     // The conversation's document brings the newest fifty of the customer; fewer than that are all there is.
     this.more.hidden = this.#ended || document.timeline.length < 50;
     reconcile(this.list, entries(this.#all(), document.id), (entry) => entry.key, look, (entry) => this.#make(entry));
-    if (wasAtEnd) this.root.scrollTop = this.root.scrollHeight;
+    if (wasAtEnd) this.#toEnd();
+  }
+
+  /** What was read last stays in sight also where the room for it, or a picture in it, changes its size. */
+  #follow() {
+    const sizes = new ResizeObserver(() => this.#isAtEnd && this.#toEnd());
+    sizes.observe(this.root);
+    sizes.observe(this.list);
+    this.root.addEventListener('scroll', () => {
+      this.#isAtEnd = this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight < NEAR_END;
+    });
+  }
+
+  #toEnd() {
+    this.root.scrollTop = this.root.scrollHeight;
   }
 
   #all() {
@@ -56,10 +73,6 @@ export class Timeline {
     this.show(this.#document);
     this.root.scrollTop = this.root.scrollHeight - fromEnd;
     if (this.#ended) this.root.focus();
-  }
-
-  #isAtEnd() {
-    return this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight < 60;
   }
 
   #make(entry) {
