@@ -5,7 +5,7 @@ from playwright.async_api import Browser, Route, expect
 from tests.console.desk import desk, writes
 from tests.e2e.running import Running
 
-EVENTS = "retry: 1000\n\nid: 7\nevent: begin\ndata: {}\n\n: heartbeat\n\nid: 8\r\nevent: changed\r\ndata: {\ndata:  }\r\n\r\n"
+EVENTS = "id: 7\nevent: begin\ndata: {}\n\n: heartbeat\n\nid: 8\r\nevent: changed\r\ndata: {\ndata:  }\r\n\r\n"
 AT_EVERY_PLACE = """async (text) => {
   const { Parser } = await import('/console/stream.js');
   const seen = new Set();
