@@ -110,6 +110,7 @@ async def test_a_change_meanwhile_is_shown_first_and_the_draft_stays(it: Running
         await anna.button("Send").click()
         await expect(anna.page.locator(".notice.wrong")).to_contain_text("It has changed since you")
         await expect(anna.messages.get_by_text("The parcel came back to us")).to_be_visible()
+    await expect(anna.messages.get_by_text("Sam Duarte")).to_be_visible()
     await expect(anna.text).to_have_value(ANSWER)
     assert await _sent(it) == []
     await anna.button("Send").click()

@@ -33,7 +33,7 @@ export class Composer {
       rows: '3', dir: 'auto', 'aria-describedby': 'permission counter', 'data-focus': 'text',
       oninput: () => this.#written(), onkeydown: (event) => this.#key(event), onpaste: (event) => this.#pasted(event),
     });
-    this.input = h('input', { type: 'file', multiple: true, class: 'unseen', tabindex: '-1', 'aria-label': 'Choose files', onchange: () => this.#chosen([...this.input.files]) });
+    this.input = h('input', { type: 'file', multiple: true, class: 'unseen', tabindex: '-1', 'aria-hidden': 'true', onchange: () => this.#chosen([...this.input.files]) });
     this.modes = h('div', { class: 'modes', role: 'group', 'aria-label': 'What you write' },
       this.#mode('reply', 'Answer'), this.#mode('note', 'Note'));
     this.attach = h('button', { type: 'button', class: 'quiet', onclick: () => this.input.click() }, 'Attach a file');

@@ -19,6 +19,8 @@ export const state = {
   waiting: [],
   /** My queues; for those who lead all. */
   queues: [],
+  /** Colleagues' names by their id. @type {Map<string, string>} */
+  names: new Map(),
   /** `available` or `away`; null where the caller is no agent. */
   presence: null,
   /** `connecting`, `live` or `offline`. */
@@ -43,7 +45,13 @@ export async function open() {
   wants = aside.take('presence');
   stream.start();
   await Promise.all([refresh(), refreshPresence()]);
+  if (state.me.role !== 'brand') quietly(learnNames);
   setInterval(() => state.link === 'live' && quietly(refreshPresence), PRESENCE_EVERY);
+}
+
+async function learnNames() {
+  state.names = new Map((await get('/v1/agents')).data.items.map((agent) => [agent.agent_id, agent.name]));
+  tell('missed');
 }
 
 export const close = () => stream.stop();

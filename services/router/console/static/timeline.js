@@ -106,7 +106,7 @@ function entries(messages, own) {
 /** What an entry shows, without the signatures of links, which are others at every look. */
 function look({ message, day: today, from }) {
   if (!message) return today ?? from;
-  const plain = JSON.stringify(message, (name, value) => (name === 'href' ? Boolean(value) : value));
+  const plain = JSON.stringify([message, state.names.get(message.author_id)], (name, value) => (name === 'href' ? Boolean(value) : value));
   return message.attachments.some((file) => file.href) ? `${plain} ${Math.floor(now() / LINKS_LAST)}` : plain;
 }
 
@@ -114,7 +114,7 @@ function entryOf(message, conversation) {
   const who = author(message, conversation);
   const isForeign = message.conversation_id !== conversation.id;
   return h('li', { class: `entry ${message.kind}${isForeign ? ' foreign' : ''}`, 'data-message': message.id },
-    h('article', { 'aria-label': `${who}, ${words.language(message.language)}` },
+    h('article', { 'aria-label': message.language ? `${who}, in ${words.language(message.language)}` : who },
       h('header', {}, h('bdi', { class: 'who' }, who), kind(message), at(message.occurred_at)),
       message.text && h('p', { class: 'words', dir: 'auto', lang: message.language }, message.text),
       attachments(message),
@@ -126,7 +126,7 @@ function author(message, conversation) {
   if (message.kind === 'inbound' || message.kind === 'unrecognised') return conversation.customer_name || 'Customer';
   if (message.author_id === state.me.agent_id && message.author_id) return 'You';
   if (message.author_kind === 'automatic') return 'Automatic';
-  return message.kind === 'elsewhere' ? conversation.brand_name : 'Colleague';
+  return message.kind === 'elsewhere' ? conversation.brand_name : state.names.get(message.author_id) ?? 'Colleague';
 }
 
 function kind(message) {
