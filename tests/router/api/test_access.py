@@ -38,6 +38,7 @@ ROWS: Mapping[str, Row] = {
     "getMe": Row(ANYBODY, 200),
     "getPresence": Row("read", 200, for_agents=True),
     "setPresence": Row("write", 200, {"status": "away"}, for_agents=True),
+    "listAgents": Row("write", 200),
     "listConversations": Row("read", 200),
     "getConversation": Row("read", 404),
     "getHistory": Row("read", 404),
