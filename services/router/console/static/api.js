@@ -5,18 +5,20 @@ import { learn } from './time.js';
 const PATIENCE = 20_000;
 const PATIENCE_FOR_FILES = 180_000;
 
+/** A request that came to nothing, in one of the two ways below. */
+export class Failed extends Error {}
+
 /** The API said no; `problem` is its problem document. */
-export class Refused extends Error {
-  constructor(status, problem, retryAfter) {
+export class Refused extends Failed {
+  constructor(status, problem) {
     super(problem.title);
     this.status = status;
     this.problem = problem;
-    this.retryAfter = retryAfter;
   }
 }
 
 /** Nothing answered, so what became of the request is not known; the same action may be tried again. */
-export class Unreachable extends Error {}
+export class Unreachable extends Failed {}
 
 /** Listens for `unauthorized`, `reached` and `unreachable`. */
 export const network = new EventTarget();
@@ -71,7 +73,7 @@ async function ask(method, path, { body, headers = {}, patience = PATIENCE }) {
   learn(answer.headers.get('Date'), askedAt, Date.now());
   network.dispatchEvent(new Event('reached'));
   if (answer.status === 401) network.dispatchEvent(new Event('unauthorized'));
-  if (!answer.ok) throw new Refused(answer.status, problem(answer, text), Number(answer.headers.get('Retry-After') ?? 0));
+  if (!answer.ok) throw new Refused(answer.status, problem(answer, text));
   return { data: JSON.parse(text) };
 }
 

@@ -1,6 +1,6 @@
 /** One conversation: who writes, why it is here, its clock, everything said, and where to answer. */
 import { accept, claim, decline, resolve, transfer, wrongLanguage } from './actions.js';
-import { get, Refused, Unreachable } from './api.js';
+import { Failed, get, Refused } from './api.js';
 import { Composer } from './composer.js';
 import { fill, gently, h } from './dom.js';
 import { failed, speak } from './notices.js';
@@ -56,7 +56,7 @@ export class Conversation {
     try {
       answer = await get(`/v1/conversations/${this.id}`);
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+      if (!(error instanceof Failed)) throw error;
       this.#fail(error);
       return;
     }
@@ -80,7 +80,7 @@ export class Conversation {
     try {
       this.#customer = (await get(`/v1/customers/${this.#document.customer_id}`)).data;
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+      if (!(error instanceof Failed)) throw error;
       return;
     }
     this.#showFacts();

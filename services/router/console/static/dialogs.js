@@ -1,5 +1,5 @@
 /** Questions before an action, in the browser's own modal dialog: it keeps the focus inside and gives it back. */
-import { get, Refused, Unreachable } from './api.js';
+import { Failed, get } from './api.js';
 import { h } from './dom.js';
 import { failed } from './notices.js';
 import { state } from './state.js';
@@ -58,7 +58,7 @@ export async function askTransfer(conversation) {
   try {
     colleagues = (await get('/v1/agents')).data.items;
   } catch (error) {
-    if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+    if (!(error instanceof Failed)) throw error;
     failed(error);
     return null;
   }

@@ -57,7 +57,7 @@ export function reconcile(parent, items, key, look, make) {
 }
 
 /** Puts the focus on what carries this `data-focus`, if it is there. */
-export function focusOn(parent, name) {
+function focusOn(parent, name) {
   parent.querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus();
 }
 

@@ -1,5 +1,5 @@
 /** The supervisor's floor: what waits in each language, for how long, and who is there for it. */
-import { get, Refused, Unreachable } from './api.js';
+import { Failed, get, Refused } from './api.js';
 import { fill, gently, h } from './dom.js';
 import { failed } from './notices.js';
 import { model, state } from './state.js';
@@ -37,7 +37,7 @@ export class Floor {
         get('/v1/queues'), get('/v1/agents'), get(`/v1/conversations?state=waiting&limit=${MOST_URGENT}`),
       ])).map((answer) => answer.data.items);
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+      if (!(error instanceof Failed)) throw error;
       if (error instanceof Refused) failed(error);
       return;
     }

@@ -54,7 +54,7 @@ export function formatted(key, load, title) {
 }
 
 /** The frame, and a line about what was left out. */
-export function frame(html, title) {
+function frame(html, title) {
   const page = new DOMParser().parseFromString(policy.createHTML(html), 'text/html');
   const leftOut = clean(page.body);
   const rules = `default-src 'none'; style-src ${location.origin}; img-src data:`;

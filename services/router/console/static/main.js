@@ -1,6 +1,6 @@
 /** The console: signs in, then shows the queue, a conversation or the floor, as the address says. */
 import { accept, decline } from './actions.js';
-import { network, put, Refused, Unreachable } from './api.js';
+import { Failed, network, put, Refused } from './api.js';
 import { Conversation } from './conversation.js';
 import { fill, h } from './dom.js';
 import { forget } from './drafts.js';
@@ -10,7 +10,7 @@ import { help, listen } from './keys.js';
 import { arrive, NotSignedIn } from './oidc.js';
 import { advice } from './problems.js';
 import { Queue, take } from './queue.js';
-import { begin, end, session } from './session.js';
+import { aside, begin, end, session } from './session.js';
 import { showSignIn } from './signin.js';
 import { close, open, state } from './state.js';
 
@@ -43,7 +43,7 @@ async function work() {
     await open();
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return;
-    if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+    if (!(error instanceof Failed)) throw error;
     fill(root, h('div', { class: 'empty' }, h('p', { role: 'alert' }, advice(error)),
       h('button', { type: 'button', class: 'main', onclick: () => location.reload() }, 'Try again')));
     return;
@@ -119,10 +119,11 @@ async function signOut() {
       await put('/v1/presence', { status: 'away' });
     } catch (error) {
       // Without a stream the lease of a minute ends by itself.
-      if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+      if (!(error instanceof Failed)) throw error;
     }
   }
   forget();
+  aside.take('presence');
   leave();
 }
 

@@ -2,12 +2,7 @@
 
 const KEY = 'dragoman.session';
 
-/**
- * @typedef {object} Session
- * @property {string} token sent as a bearer
- * @property {string} [refresh] the issuer's, to get another one
- * @property {number} [endsAt] milliseconds since 1970 by this machine
- */
+/** @typedef {{token: string}} Session the token is sent as a bearer */
 
 /** @returns {Session | null} */
 export function session() {
@@ -23,12 +18,13 @@ export function end() {
   sessionStorage.removeItem(KEY);
 }
 
-/** What is kept beside it for the time of a way out to the issuer and back. */
+/** What is kept beside it: for the way out to the issuer and back, and over a reload. */
 export const aside = {
   put: (name, value) => sessionStorage.setItem(`dragoman.${name}`, JSON.stringify(value)),
+  see: (name) => JSON.parse(sessionStorage.getItem(`dragoman.${name}`) ?? 'null'),
   take(name) {
-    const found = sessionStorage.getItem(`dragoman.${name}`);
+    const found = aside.see(name);
     sessionStorage.removeItem(`dragoman.${name}`);
-    return JSON.parse(found ?? 'null');
+    return found;
   },
 };

@@ -1,5 +1,5 @@
 /** What the console knows: asked from the API, and asked again whenever the stream says that something moved. */
-import { get, network, put, Refused, Unreachable } from './api.js';
+import { Failed, get, network, put } from './api.js';
 import { gently } from './dom.js';
 import { aside } from './session.js';
 import { Stream } from './stream.js';
@@ -42,7 +42,7 @@ export const isMine = (conversation) => conversation.agent_id !== null && conver
 /** Loads what the first screen shows, then follows the stream. */
 export async function open() {
   state.me = (await get('/v1/me')).data;
-  wants = aside.take('presence');
+  wants = aside.see('presence');
   stream.start();
   await Promise.all([refresh(), refreshPresence()]);
   if (state.me.role !== 'brand') quietly(learnNames);
@@ -107,7 +107,7 @@ async function quietly(work) {
   try {
     await work();
   } catch (error) {
-    if (!(error instanceof Unreachable || error instanceof Refused)) throw error;
+    if (!(error instanceof Failed)) throw error;
   }
 }
 

@@ -64,7 +64,7 @@ function live(attributes) {
 }
 
 /** What a countdown says at an instant, and how urgent it is. */
-export function reading({ due, warn, before, after, over }, instant) {
+function reading({ due, warn, before, after, over }, instant) {
   const left = Date.parse(due) - instant;
   if (left <= 0) return { urgency: 'missed', text: over || `Missed by ${length(-left)}` };
   const urgency = warn && instant >= Date.parse(warn) ? 'near' : 'fine';

@@ -8,7 +8,6 @@ const REPLY_STATES = {
   queued: 'Waiting to leave', accepted: 'Taken by the channel', sent: 'Sent', delivered: 'Delivered', read: 'Read',
   refused: 'Refused', unknown: 'Nobody knows whether it arrived', withdrawn: 'Withdrawn', expired: 'Too late to send',
 };
-const STATES = { waiting: 'Waiting', offered: 'Offered', assigned: 'Open', resolved: 'Resolved' };
 const KNOWN_BY = {
   channel: 'confirmed by the channel', dmarc: 'confirmed by DMARC', agent: 'confirmed by a colleague',
 };
@@ -24,7 +23,6 @@ const plain = (code) => code.replaceAll('_', ' ');
 
 export const channel = (name) => CHANNELS[name] ?? name;
 export const replyState = (state) => REPLY_STATES[state] ?? plain(state ?? '');
-export const state = (name) => STATES[name] ?? plain(name);
 export const knownBy = (how) => (how ? KNOWN_BY[how] ?? `confirmed by ${plain(how)}` : 'not confirmed');
 export const target = (name) => TARGETS[name] ?? plain(name);
 export const fileError = (code) => FILE_ERRORS[code] ?? plain(code);
