@@ -18,7 +18,7 @@ export async function showSignIn(root, { why = '', onSignedIn }) {
     if (!answer.ok) throw new TypeError();
     const { development_tokens: hasTokens, openid } = await answer.json();
     if (hasTokens) ways.append(withToken(onSignedIn));
-    if (openid?.client_id) ways.append(atIssuer(openid, problem));
+    if (openid?.client_id) ways.append(atIssuer(openid, problem, hasTokens ? '' : 'main'));
     if (!ways.firstChild) ways.append(withKey(onSignedIn));
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
@@ -28,9 +28,9 @@ export async function showSignIn(root, { why = '', onSignedIn }) {
   (ways.querySelector('input') ?? ways.querySelector('button')).focus();
 }
 
-function atIssuer(issuer, problem) {
+function atIssuer(issuer, problem, look) {
   return h('button', {
-    type: 'button', class: 'main',
+    type: 'button', class: look,
     async onclick({ target }) {
       target.disabled = true;
       try {
