@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from bench import hook_ack, idle, latency, mail, router
+from bench import console, hook_ack, idle, latency, mail, router
 from bench.figures import Figure
 from tests import kafka_cluster, servers
 
@@ -38,6 +38,7 @@ async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str
         "mail_read": mail.read_one,
         "mailbox_to_router": mail.mailbox_to_router,
         "idle": idle.measure,
+        "console": console.measure,
     }
     for name, bench in benches.items():
         if wanted and name not in wanted:

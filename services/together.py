@@ -107,6 +107,24 @@ def connections(wanted: configuration.Wanted, url: str) -> dict[str, list[Connec
     return found
 
 
+# The stand-in of an issuer, where nothing else is configured: what its tokens and the console name.
+OPENID = {"oidc_audience": "dragoman", "oidc_client_id": "dragoman-console"}
+
+
+def openid(wanted: configuration.Wanted, url: str) -> Connection:
+    """What the console at `url` agreed with the stand-in of an OpenID issuer; its users are the agents."""
+    return Connection(
+        name="oidc",
+        settings={
+            "issuer": f"{url}/sandbox/oidc",
+            "client_id": OPENID["oidc_client_id"],
+            "audience": OPENID["oidc_audience"],
+            "redirect_uris": [f"{url}/console", f"{url}/console/"],
+            "users": {agent.subject or handle: agent.name for handle, agent in wanted.agents.items()},
+        },
+    )
+
+
 async def configure(parts: Parts, wanted: configuration.Wanted) -> list[str]:
     """Applies a configuration; the differences."""
     database = Database(parts.database_url, role="dragoman_router", clock=parts.clock, size=1)
@@ -129,7 +147,8 @@ async def together(parts: Parts, url: str, wanted: configuration.Wanted) -> Asyn
         sends = await stack.enter_async_context(responder.serve(parts))
         routes = await stack.enter_async_context(router.serve(parts))
         takes = await stack.enter_async_context(ingest.serve(parts))
-        stands_in = await stack.enter_async_context(sandbox.serve(stand_ins(wanted, url), connections(wanted, url)))
+        known = connections(wanted, url) | {"oidc": [openid(wanted, url)]}
+        stands_in = await stack.enter_async_context(sandbox.serve(stand_ins(wanted, url), known))
 
         def troubles() -> Sequence[str]:
             stopping = ["going down"] if parts.stopping.is_set() else []
@@ -171,11 +190,14 @@ async def run(settings: Settings, say: Say) -> None:
             say(f"Migrated the database to {after}")
         keys = [key.get_secret_value() for key in settings.secret_keys]
         vault = Vault(keys or [key_file(settings.data_dir / "secret.key")])
+        is_embedded = settings.database_url is None
+        issuer = {"oidc_issuer": f"{url}/sandbox/oidc", **OPENID} if is_embedded and not settings.oidc_issuer else {}
         alone = settings.model_copy(
             update={
                 "public_url": settings.public_url or url,
-                "development_tokens": settings.development_tokens or settings.database_url is None,
+                "development_tokens": settings.development_tokens or is_embedded,
                 "poll_every": min(settings.poll_every, 5.0),
+                **issuer,
             }
         )
         parts = Parts(settings=alone, database_url=database_url, bus=InProcessBus(), vault=vault)
@@ -204,6 +226,7 @@ def free_port(wanted: int = 0) -> int:
 def _to_try(url: str, mail: MailPorts) -> str:
     return f"""
 Dragoman runs at {url}
+  {url}/console/       for agents: sign in as anna, claire, ... or sam, a supervisor
   {url}/v1/docs        the API, to look at and try
   {url}/health/ready   whether everything works
   {url}/metrics        for Prometheus

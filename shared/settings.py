@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     development_tokens: bool = Field(
         False, description="Accept `dev-NAME` as an agent's token; only the embedded default sets it."
     )
+    oidc_issuer: str | None = Field(
+        None, description="OpenID issuer whose tokens agents sign in with, exactly as it calls itself; https."
+    )
+    oidc_audience: str | None = Field(None, description="What its tokens for this API name as their audience.")
+    oidc_claim: str = Field("sub", description="Claim that says which agent: an agent's subject, else the handle.")
+    oidc_client_id: str | None = Field(None, description="The console's public client at the issuer.")
+    oidc_scopes: str = Field("openid", description="Scopes that the console asks the issuer for, by blanks.")
     hooks_in_flight: int = Field(512, description="Webhook requests handled at once; beyond it 503.")
     hooks_bytes_in_flight: int = Field(256_000_000, description="Bytes of webhook bodies held at once; beyond it 503.")
     poll_every: float = Field(300.0, description="Seconds between polls of an account that calls nobody.")

@@ -1,18 +1,19 @@
 """The router: consumers of `inbound`, `results` and `dead`, dispatch, timers, its outbox's relay, and the API."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from fastapi import FastAPI
 
 from services.router.api import Api, build
-from services.router.api.auth import recheck
+from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
 from services.router.domain import language
 from services.router.inbound import Inbound
+from services.router.oidc import issuer_of
 from services.router.results import Results, keep_dead
 from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
@@ -27,6 +28,8 @@ from shared.links import Links
 from shared.objects import store_of
 from shared.parts import Parts
 from shared.topics import Topic
+
+log = logging.getLogger(__name__)
 
 GROUP = "router"
 
@@ -47,12 +50,18 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     cache = ConfigurationCache()
     dispatcher = Dispatcher(database, cache)
     timers = Timers(database, cache, dispatcher)
+    issuer = issuer_of(parts.settings)
+    tokens = Tokens(cache, parts.settings, issuer)
+    if parts.settings.development_tokens:
+        log.warning("development tokens are accepted: whoever knows an agent's handle is that agent")
     relay = Relay(database, parts.bus, "router", alone=parts.alone)
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(language.load_model)
         for opened in (database, api_database):
             await opened.open()
             stack.push_async_callback(opened.close)
+        if issuer is not None:
+            await stack.enter_async_context(issuer.running())
         await relay.start()
         stack.push_async_callback(relay.stop)
         await stack.enter_async_context(dispatcher.running())
@@ -65,7 +74,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         for topic, handler in handlers.items():
             consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
             await stack.enter_async_context(parts.bus.consuming(consumer))
-        stream = Stream(database, partial(recheck, cache, parts.settings), parts.stopping, alone=parts.alone)
+        stream = Stream(database, tokens.recheck, parts.stopping, alone=parts.alone)
         await stack.enter_async_context(stream.running())
         app = build(
             Api(
@@ -75,6 +84,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
                 channels={channel.name: channel for channel in channels},
                 dispatcher=dispatcher,
                 settings=parts.settings,
+                tokens=tokens,
                 stream=stream,
                 objects=store_of(parts.settings),
                 links=Links(parts.vault, parts.settings.address),

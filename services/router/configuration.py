@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from services.router.document import Document, Path, read
+from services.router.domain.roles import SCOPES_OF, Role, Scope
 from services.router.store import catalogue
 from shared.db.transaction import Transaction
 from shared.errors import DragomanError, InboxMisconfigured
@@ -126,6 +127,8 @@ class Agent(Entry):
     role: Literal["agent", "supervisor", "admin"] = "agent"
     capacity: int = Field(ge=1, le=1000)
     brands: Handles = Field(min_length=1)
+    subject: Name | None = None
+    is_active: bool = True
 
 
 class Pool(Entry):
@@ -173,9 +176,10 @@ class Policy(Entry):
 class ApiKey(Entry):
     """A program's key: `sha256` of it in hex, or `plain` where the file itself is a secret."""
 
-    role: Literal["agent", "supervisor", "admin", "brand"]
+    role: Role
     agent: str | None = None
     brands: Handles = Field(min_length=1)
+    scopes: tuple[Scope, ...] = ()
     sha256: Annotated[str, _matching("[0-9a-f]{64}", "the SHA-256 is 64 small hex digits")] | None = None
     plain: Annotated[SecretStr, Field(min_length=16)] | None = None
     expires_at: AwareDatetime | None = None
@@ -186,6 +190,8 @@ class ApiKey(Entry):
             raise ValueError("give either `sha256` or `plain`")
         if self.role == "agent" and self.agent is None:
             raise ValueError("a key of the role agent names its `agent`")
+        if beyond := sorted(set(self.scopes) - SCOPES_OF[self.role]):
+            raise ValueError(f"the role {self.role} may not {', '.join(beyond)}; leave that out of `scopes`")
         return self
 
     @property
@@ -348,6 +354,8 @@ def _doubles(wanted: Wanted) -> Iterator[Mistake]:
     yield from _twice("plans", plans, "brand, language and channel")
     policies = {h: (p.brand, p.channel, p.country) for h, p in wanted.policies.items()}
     yield from _twice("policies", policies, "brand, channel and country")
+    subjects = {h: a.subject or h for h, a in wanted.agents.items() if a.is_active}
+    yield from _twice("agents", subjects, "subject (without one, that is the handle)")
     yield from _twice("api_keys", {h: k.digest for h, k in wanted.api_keys.items()}, "key")
 
 
@@ -443,7 +451,7 @@ def _rows(wanted: Wanted) -> dict[str, dict[UUID, catalogue.Row]]:
         ],
         "agent": [
             {"id": _id("agent", h), "handle": h, "name": a.name, "role": a.role, "capacity": a.capacity,
-             "brands": _ids("brand", a.brands)}
+             "brands": _ids("brand", a.brands), "subject": a.subject, "is_active": a.is_active}
             for h, a in wanted.agents.items()
         ],
         "pool": [
@@ -466,7 +474,7 @@ def _rows(wanted: Wanted) -> dict[str, dict[UUID, catalogue.Row]]:
         "api_key": [
             {"id": derived_id("api_key", h, k.digest.hex()), "name": h, "digest": k.digest, "role": k.role,
              "agent_id": None if k.agent is None else _id("agent", k.agent), "brands": _ids("brand", k.brands),
-             "expires_at": k.expires_at}
+             "expires_at": k.expires_at, "scopes": list(k.scopes)}
             for h, k in wanted.api_keys.items()
         ],
     }  # fmt: skip
@@ -496,7 +504,12 @@ def _removed(table: str, wanted: Mapping[UUID, catalogue.Row], current: catalogu
         if row["id"] in wanted:
             continue
         name = _named(table, row)
-        if table not in catalogue.REPLACED or row["id"] in current.pools_in_use:
+        if table == "agent" and row["is_active"]:
+            # Whoever is not in the file any more must not get in any more either.
+            out = {"id": row["id"], "is_active": False}
+            what = f"~ {name}: is_active, for it is not in the file"
+            yield Change(what, partial(catalogue.update, table=table, row=out))
+        elif table not in catalogue.REPLACED or row["id"] in current.pools_in_use:
             yield Change(f"= {name} is not in the file and was left in place")
         else:
             yield Change(f"- {name}", partial(catalogue.remove, table=table, row_id=row["id"]))

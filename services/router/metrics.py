@@ -4,3 +4,4 @@ from prometheus_client import Counter, Gauge
 
 STREAMS = Gauge("dragoman_streams", "Open live streams of agents' frontends.")
 STREAMS_CUT = Counter("dragoman_streams_cut_total", "Live streams closed because their reader did not read.")
+REFUSED = Counter("dragoman_tokens_refused_total", "Requests whose token did not hold, by what was wrong.", ["reason"])

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from services.sandbox import whatsapp
+from services.sandbox import oidc, whatsapp
 from services.sandbox.mail import post
 from services.sandbox.stand_in import Build
 from services.sandbox.twilio.stand_in import Twilio
 
 STAND_INS: Mapping[tuple[str, ...], Build] = {
+    ("oidc",): oidc.Oidc,
     ("whatsapp",): whatsapp.build,
     ("twilio_whatsapp", "twilio_sms"): Twilio,
     ("email",): post.build,

@@ -9,7 +9,7 @@ import httpx
 from cryptography.fernet import Fernet
 
 from services.serving import listen, serve
-from services.together import MailPorts, configure, free_port, sample, together
+from services.together import OPENID, MailPorts, configure, free_port, sample, together
 from shared.bus.contract import Bus
 from shared.parts import Parts
 from shared.secrets import Vault
@@ -60,7 +60,10 @@ async def running(
     """Configured with the sample, until left."""
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    defaults = {"data_dir": folder, "public_url": url, "development_tokens": True, "poll_every": 0.3}
+    defaults = {
+        "data_dir": folder, "public_url": url, "development_tokens": True, "poll_every": 0.3,
+        "oidc_issuer": f"{url}/sandbox/oidc", **OPENID,
+    }  # fmt: skip
     parts = Parts(
         settings=Settings(**(defaults | settings)),
         database_url=database_url,

@@ -157,6 +157,11 @@ MISTAKES = {
                          "28: `frontend`: give either `sha256` or `plain`"),
     "a key that is too short": ("a-key-of-a-program", "short", "28: `plain`: value should have at least 16 items"
                                 " after validation, not 5"),
+    "a scope beyond the role": ("supervisor, brands: [shop]", "supervisor, scopes: [read, admin], brands: [shop]",
+                                "28: `frontend`: the role supervisor may not admin; leave that out of `scopes`"),
+    "the subject of another's handle": ("{name: Bernd,", "{name: Bernd, subject: anna,",
+                                        "18: `anna` has the same subject (without one, that is the handle); "
+                                        "keep one of them"),
     "a variable that is not set": ("${APP_SECRET}", "${APP_SECRETS}",
                                    "13: the variable APP_SECRETS is not set; set it in the environment"),
     "the same name twice": ("  other: {client: acme, name: Other}", "  shop: {client: acme, name: Other}",
@@ -275,6 +280,10 @@ CHANGES = {
     "a name": ("name: Anna,", "name: Anna Berg,", ["~ agent anna: name"]),
     "several things of one": ("locale: nb-NO, country: NO", "locale: nn-NO, country: SJ",
                               ["~ inbox shop-no: locale, country"]),
+    "a subject": ("name: Anna,", "name: Anna, subject: 00u1,", ["~ agent anna: subject"]),
+    "who is away for long": ("name: Anna,", "name: Anna, is_active: false,", ["~ agent anna: is_active"]),
+    "a key's scopes": ("supervisor, brands: [shop]", "supervisor, scopes: [read], brands: [shop]",
+                       ["~ api key frontend: scopes"]),
     "a setting": ("retries: 3", "retries: 4", ["~ account meta: settings"]),
     "a new brand": ("accounts:", "  third: {client: acme, name: Third}\naccounts:", ["+ brand third"]),
     "a member less": ("native: [anna], fluent: [bernd]", "native: [anna]", ["~ pool nb: members"]),
@@ -313,9 +322,24 @@ async def test_who_left_stays_in_the_history_and_out_of_the_pools(database: Data
         .replace("native: [anna], fluent: [bernd]", "native: [anna]")
         .replace("Everybody, fluent: [bernd]", "Everybody, fluent: [anna]")
     )
-    stays = "= agent bernd is not in the file and was left in place"
-    assert await applied(database, vault, left) == [stays, "~ pool nb: members", "~ pool all: members"]
-    assert await applied(database, vault, left) == [stays]
+    goes = "~ agent bernd: is_active, for it is not in the file"
+    assert await applied(database, vault, left) == [goes, "~ pool nb: members", "~ pool all: members"]
+    assert await applied(database, vault, left) == ["= agent bernd is not in the file and was left in place"]
+    assert "~ agent bernd: is_active" in await applied(database, vault)
+
+
+async def test_keys_that_the_api_made_are_no_matter_of_the_files(database: Database, vault: Vault) -> None:
+    await applied(database, vault)
+    async with database.transaction() as tx:
+        await tx.execute(
+            "INSERT INTO config.api_key (id, name, digest, role, brands, created_at, created_by) "
+            "VALUES ($1, 'frontend', 'x', 'admin', '{}', $2, 'ada')",
+            new_id(), tx.now,
+        )  # fmt: skip
+    assert await applied(database, vault) == []
+    assert await applied(database, vault, SMALL[: SMALL.index("api_keys:")]) == ["- api key frontend"]
+    async with database.transaction() as tx:
+        assert await tx.fetchval("SELECT created_by FROM config.api_key") == "ada"
 
 
 async def test_a_pool_leaves_with_its_members_unless_a_conversation_waits_in_it(

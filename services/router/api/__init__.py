@@ -7,20 +7,23 @@ from services.router.api import (
     changes,
     conversations,
     customers,
+    keys,
     problems,
     queues,
     replies,
+    sign_in,
     stream,
 )
 from services.router.api.context import Api
 from services.router.api.limits import BodyLimit
 from services.router.api.openapi import Documented
+from services.router.console import routes
 
 __all__ = ["Api", "build"]
 
 
 def build(api: Api) -> Documented:
-    """The application; OpenAPI 3.1 at `/v1/openapi.json`, a page to try it at `/v1/docs`."""
+    """The application; OpenAPI 3.1 at `/v1/openapi.json`, to try at `/v1/docs`; the console at `/console/`."""
     app = Documented(
         title="Dragoman",
         version="1",
@@ -32,6 +35,9 @@ def build(api: Api) -> Documented:
     app.state.api = api
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for module in (agents, conversations, changes, replies, attachments, customers, queues, stream, admin):
+    for module in (
+        sign_in, agents, conversations, changes, replies, attachments, customers, queues, stream, admin, keys
+    ):  # fmt: skip
         app.include_router(module.api)
+    app.router.routes.extend(routes(filter(None, (api.settings.address, api.settings.oidc_issuer))))
     return app

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
 from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
@@ -46,6 +47,7 @@ class Api:
     channels: Mapping[str, Channel]
     dispatcher: Dispatcher
     settings: Settings
+    tokens: Tokens
     stream: Stream
     objects: Objects
     links: Links

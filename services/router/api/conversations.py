@@ -79,6 +79,7 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
                 reason=permission.reason,
                 until=permission.until,
                 sentence=permission.sentence,
+                text_limit=channel.text_limit if (channel := context.channels.get(row["channel"])) else 0,
             ),
             decision=_decision(await screens.decisions(tx, conversation_id), row, configuration),
             timeline=[d.TimelineMessage(**shown.message(m, row["brand_id"], m["channel"])) for m in timeline],
@@ -109,15 +110,20 @@ async def get_history(conversation_id: UUID, context: Context, who: Who) -> Resp
 
 
 def _summary(row: dict[str, Any], configuration: Configuration) -> d.ConversationSummary:
-    names = d.ConversationSummary.model_fields.keys() - {"agent_name"}
-    agent = configuration.agents.get(row["agent_id"])
-    return d.ConversationSummary(**{name: row[name] for name in names}, agent_name=agent.name if agent else None)
+    agent, inbox = configuration.agents.get(row["agent_id"]), configuration.inboxes.get(row["inbox_id"])
+    named = {
+        "agent_name": agent.name if agent else None,
+        "brand_name": configuration.brand_names.get(row["brand_id"], ""),
+        "inbox_name": inbox.name if inbox else "",
+    }
+    return d.ConversationSummary(**{**{n: row[n] for n in d.ConversationSummary.model_fields.keys() - named}, **named})
 
 
 def _clock(row: dict[str, Any], tx: Transaction) -> d.ClockDocument:
     return d.ClockDocument(
         target=row["target"],
         started_at=row["started_at"],
+        warn_at=row["warn_at"],
         due_at=row["due_at"],
         seconds_left=(row["due_at"] - tx.now).total_seconds(),
         is_missed=row["due_at"] <= tx.now,

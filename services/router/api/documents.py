@@ -31,7 +31,9 @@ TOLD: dict[str, Any] = MESSAGE | {"channel": "messenger", "inbox_id": ID}
 SUMMARY: dict[str, Any] = {
     "id": ID,
     "brand_id": ID,
+    "brand_name": "Alpenlicht",
     "inbox_id": ID,
+    "inbox_name": "Alpenlicht on Messenger",
     "customer_id": ID,
     "customer_name": "Ina Kunde",
     "channel": "messenger",
@@ -69,13 +71,77 @@ def shown(**example: Any) -> ConfigDict:
 
 
 class Me(BaseModel):
-    model_config = shown(actor="anna", role="agent", agent_id=ANNA, brands=[ID], is_development=False)
+    model_config = shown(actor="anna", name="Anna", role="agent", agent_id=ANNA, brands=[ID], is_development=False)
 
     actor: str
+    name: str = Field(description="For people: the agent's name, else the actor")
     role: str
     agent_id: UUID | None
     brands: list[UUID]
     is_development: bool = Field(description="A development token of the embedded default; never on a real cell")
+
+
+class OpenIdDocument(BaseModel):
+    """What a public client needs beside the issuer's own discovery document."""
+
+    issuer: str
+    client_id: str | None
+    scopes: str = Field(description="To ask for, by blanks")
+
+
+class SignInDocument(BaseModel):
+    """The ways to come by a token here."""
+
+    model_config = shown(
+        development_tokens=False,
+        openid={"issuer": "https://id.example.com", "client_id": "dragoman-console", "scopes": "openid"},
+    )
+
+    development_tokens: bool = Field(description="Whether `dev-` and a handle is a token: never on a real cell")
+    openid: OpenIdDocument | None
+
+
+KEY: dict[str, Any] = {
+    "id": ID,
+    "name": "shop-server",
+    "role": "brand",
+    "scopes": ["callbacks"],
+    "brands": [ID],
+    "expires_at": "2027-01-01T00:00:00Z",
+    "created_at": AT,
+    "created_by": "ada",
+}
+
+
+class ApiKeyDocument(BaseModel):
+    """A program's key, without what opens anything."""
+
+    model_config = shown(**KEY)
+
+    id: UUID
+    name: str
+    role: str
+    scopes: list[str] = Field(description="Empty is all that its role may")
+    brands: list[UUID]
+    agent_id: UUID | None = Field(None, description="As whom it acts")
+    expires_at: datetime | None = None
+    created_at: datetime | None = Field(None, description="None for one of the configuration file")
+    created_by: str | None = None
+    revoked_at: datetime | None = None
+
+
+class ApiKeyCreated(ApiKeyDocument):
+    """The only answer that shows the key."""
+
+    model_config = shown(**KEY, key="dragoman_u9YlZ3Zt0uJr2m8Qm6G3Zk1T0nq0oV4yR5bX7cD8eFg")
+
+    key: str | None = Field(description="To be kept where secrets are kept; None where this answer is a repeated one")
+
+
+class ApiKeysDocument(BaseModel):
+    model_config = shown(items=[KEY])
+
+    items: list[ApiKeyDocument]
 
 
 class PresenceDocument(BaseModel):
@@ -133,6 +199,7 @@ class TimelineMessage(MessageDocument):
 class ClockDocument(BaseModel):
     target: str
     started_at: datetime
+    warn_at: datetime = Field(description="From then on it is near")
     due_at: datetime
     seconds_left: float = Field(description="Negative where it is missed")
     is_missed: bool
@@ -143,6 +210,7 @@ class MayWrite(BaseModel):
     reason: str
     until: datetime | None
     sentence: str
+    text_limit: int = Field(description="Characters of one message; a longer text leaves as several")
 
 
 class DecisionDocument(BaseModel):
@@ -153,7 +221,9 @@ class DecisionDocument(BaseModel):
 class ConversationSummary(BaseModel):
     id: UUID
     brand_id: UUID
+    brand_name: str
     inbox_id: UUID
+    inbox_name: str
     customer_id: UUID
     customer_name: str
     channel: str
@@ -161,6 +231,7 @@ class ConversationSummary(BaseModel):
     language: str | None
     agent_id: UUID | None
     agent_name: str | None
+    offered_until: datetime | None = Field(None, description="While it is held out to `agent_id`: when that lapses")
     subject: str
     due_at: datetime | None
     unanswered_since: datetime | None
@@ -174,11 +245,17 @@ class ConversationDocument(ConversationSummary):
         thread="t_1001",
         matter="order 4711",
         messages=[MESSAGE],
-        clock={"target": "first_response", "started_at": AT, "due_at": DUE, "seconds_left": 3600, "is_missed": False},
-        may_write={"allowed": True, "reason": "response", "until": DUE, "sentence": "Free to write for a day."},
+        clock={
+            "target": "first_response", "started_at": AT, "warn_at": AT, "due_at": DUE, "seconds_left": 3600,
+            "is_missed": False,
+        },
+        may_write={
+            "allowed": True, "reason": "response", "until": DUE, "sentence": "Free to write for a day.",
+            "text_limit": 2000,
+        },
         decision={"sentence": "Anna answers in German as a native speaker and was free.", "evidence": {}},
         timeline=[TOLD],
-    )
+    )  # fmt: skip
 
     language_by: str
     thread: str | None
@@ -298,14 +375,37 @@ class QueueDocument(BaseModel):
     waiting: int
     oldest_at: datetime | None
     first_due_at: datetime | None
+    agents_present: int = Field(description="Members who are there now")
 
 
 class QueuesDocument(BaseModel):
     model_config = shown(
-        items=[{"pool_id": ID, "name": "German", "language": "de", "waiting": 2, "oldest_at": AT, "first_due_at": DUE}]
-    )
+        items=[
+            {
+                "pool_id": ID, "name": "German", "language": "de", "waiting": 2, "oldest_at": AT, "first_due_at": DUE,
+                "agents_present": 2,
+            }
+        ]
+    )  # fmt: skip
 
     items: list[QueueDocument]
+
+
+class Colleague(BaseModel):
+    agent_id: UUID
+    name: str
+    languages: list[str] = Field(description="Of the pools that they stand in")
+    status: str = Field(description="available or away")
+    load: int = Field(description="Units that they hold or that are held out to them")
+    capacity: int
+
+
+class Colleagues(BaseModel):
+    model_config = shown(
+        items=[{"agent_id": ANNA, "name": "Anna", "languages": ["de"], "status": "available", "load": 2, "capacity": 4}]
+    )
+
+    items: list[Colleague]
 
 
 class Changed(BaseModel):

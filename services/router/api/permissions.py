@@ -84,7 +84,7 @@ async def give(tx: Transaction, configuration: Configuration, c: Conversation, a
     Raises Problem 409 where the agent does not serve the brand, is not there, or is full.
     """
     agent = configuration.agents.get(agent_id)
-    if agent is None or c.brand_id not in agent.brands:
+    if agent is None or not agent.is_active or c.brand_id not in agent.brands:
         raise Problem(409, "no_such_agent", "No agent of this brand has this id")
     presence, load = (await agents.lock_with_loads(tx, [agent_id])).get(agent_id, (None, 0))
     if presence is None or not presence.is_there(tx.now):

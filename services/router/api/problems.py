@@ -151,6 +151,11 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _response(status) for status in sorted({401, 403, 422, 429, 500, 503, *statuses})}
 
 
+def unguarded() -> dict[int | str, dict[str, Any]]:
+    """The same for one that asks nobody who they are, and no database."""
+    return {500: _response(500)}
+
+
 def _response(status: int) -> dict[str, Any]:
     content = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
     return {

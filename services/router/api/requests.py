@@ -44,11 +44,15 @@ class Form(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An answer: a document, its status, and the ETag of what it shows."""
+    """An answer: a document, its status, and the ETag of what it shows.
+
+    `repeated` is what the same request gets again, where the document has a secret that is shown once.
+    """
 
     document: BaseModel
     status: int = 200
     version: int | None = None
+    repeated: BaseModel | None = None
 
     def headers(self) -> dict[str, str]:
         return {} if self.version is None else {"etag": etag(self.version)}
@@ -85,8 +89,9 @@ async def act(
         before = await idempotency.begin(tx, who.id, key, digest)
         if before is None:
             done = await work(tx)
-            body = done.document.model_dump_json().encode()
-            await idempotency.end(tx, who.id, key, done.status, done.headers(), body)
+            kept = (done.repeated or done.document).model_dump_json().encode()
+            await idempotency.end(tx, who.id, key, done.status, done.headers(), kept)
+            body = done.document.model_dump_json()
             return Response(body, done.status, done.headers(), "application/json")
         if before["request"] != digest:
             raise Problem(422, "idempotency_key_reused", "This Idempotency-Key came with another request")

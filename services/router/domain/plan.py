@@ -1,6 +1,6 @@
 """Plans: the ranked pools to try, each once its share of the time allowed is used up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -24,6 +24,9 @@ class Agent:
     role: str
     capacity: int
     brands: frozenset[UUID]
+    # What the OpenID issuer calls them where that is not their handle.
+    subject: str | None = None
+    is_active: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,16 @@ class Configuration:
     def languages(self) -> frozenset[str]:
         """The languages that somebody serves."""
         return frozenset(pool.language for pool in self.pools.values() if pool.language)
+
+    def languages_of(self, agent_id: UUID) -> frozenset[str]:
+        """What the agent serves."""
+        pools = self.pools.values()
+        return frozenset(pool.language for pool in pools if pool.language and agent_id in pool.members)
+
+    def serves(self, agent_id: UUID, brands: Collection[UUID]) -> bool:
+        """Whether the agent works for one of these brands."""
+        agent = self.agents.get(agent_id)
+        return agent is not None and agent.is_active and not agent.brands.isdisjoint(brands)
 
     def plan(self, plan_id: UUID | None) -> Plan | None:
         """The plan of this id; a pool is a plan of its own, for what was given to that pool by hand."""

@@ -36,6 +36,8 @@ async def load(tx: Transaction) -> Catalogue:
         table: {row["id"]: dict(row) for row in await tx.fetch(f"SELECT * FROM config.{table} ORDER BY id")}
         for table in TABLES
     }
+    # Those of the API are no matter of the file's.
+    rows["api_key"] = {id_: row for id_, row in rows["api_key"].items() if row["created_by"] is None}
     members: dict[UUID, dict[UUID, str]] = {}
     for row in await tx.fetch("SELECT pool_id, agent_id, level FROM config.pool_member"):
         members.setdefault(row["pool_id"], {})[row["agent_id"]] = row["level"]

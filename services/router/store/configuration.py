@@ -23,13 +23,16 @@ class ConfigurationCache:
 
 async def _load(tx: Transaction, revision: int) -> Configuration:
     members: dict[UUID, dict[UUID, Level]] = {}
-    for row in await tx.fetch("SELECT pool_id, agent_id, level FROM config.pool_member"):
+    for row in await tx.fetch(
+        "SELECT m.pool_id, m.agent_id, m.level FROM config.pool_member AS m "
+        "JOIN config.agent AS a ON a.id = m.agent_id WHERE a.is_active"
+    ):
         members.setdefault(row["pool_id"], {})[row["agent_id"]] = row["level"]
     inboxes = await tx.fetch(
         "SELECT id, brand_id, account_id, channel, address, name, locale, country, settings FROM config.inbox"
     )
     pools = await tx.fetch("SELECT id, handle, name, language, brands, channels FROM config.pool")
-    agents = await tx.fetch("SELECT id, handle, name, role, capacity, brands FROM config.agent")
+    agents = await tx.fetch("SELECT id, handle, name, role, capacity, brands, subject, is_active FROM config.agent")
     plans = await tx.fetch("SELECT id, handle, brand_id, language, channel, steps FROM config.plan ORDER BY handle")
     policies = await tx.fetch("SELECT * FROM config.policy ORDER BY handle")
     brands = await tx.fetch("SELECT id, name FROM config.brand")

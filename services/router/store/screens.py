@@ -10,6 +10,10 @@ from shared.db.transaction import Transaction
 
 # Where what has no deadline stands among what has one; drivers do not agree on what an infinite instant is.
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)
+OFFERED_UNTIL = (
+    "(SELECT a.lapses_at FROM router.assignment AS a WHERE a.conversation_id = c.id AND a.state = 'offered') "
+    "AS offered_until"
+)
 
 
 # With `k` a customer: `n.name` is that of whoever was named first of those who are one with them.
@@ -29,7 +33,7 @@ async def conversation_list(
     """The most urgent first, those without a deadline last; `after` is the last row of the page before."""
     rows = await tx.fetch(
         f"""
-        SELECT c.*, coalesce(n.name, '') AS customer_name, coalesce(c.due_at, $7) AS sort
+        SELECT c.*, coalesce(n.name, '') AS customer_name, coalesce(c.due_at, $7) AS sort, {OFFERED_UNTIL}
         FROM router.conversation AS c JOIN router.customer AS k ON k.id = c.customer_id {NAMED}
         WHERE ($1::text IS NULL OR c.state = $1) AND ($2::uuid IS NULL OR c.agent_id = $2)
           AND ($3::text IS NULL OR c.language = $3)
@@ -50,7 +54,7 @@ async def conversation_list(
 async def conversation(tx: Transaction, conversation_id: UUID) -> dict[str, Any] | None:
     """Its columns and the customer's name."""
     row = await tx.fetchrow(
-        f"SELECT c.*, coalesce(n.name, '') AS customer_name FROM router.conversation AS c "
+        f"SELECT c.*, coalesce(n.name, '') AS customer_name, {OFFERED_UNTIL} FROM router.conversation AS c "
         f"JOIN router.customer AS k ON k.id = c.customer_id {NAMED} WHERE c.id = $1",
         conversation_id,
     )
@@ -206,13 +210,3 @@ async def has_reply_on_its_way(tx: Transaction, conversation_id: UUID) -> bool:
             conversation_id,
         )
     )
-
-
-async def api_key(tx: Transaction, digest: bytes) -> dict[str, Any] | None:
-    """The key; without its agent where that one is gone."""
-    row = await tx.fetchrow(
-        "SELECT k.id, k.name, k.role, a.id AS agent_id, k.brands, k.expires_at FROM config.api_key AS k "
-        "LEFT JOIN config.agent AS a ON a.id = k.agent_id WHERE k.digest = $1",
-        digest,
-    )
-    return dict(row) if row else None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ForeignKeyConstraint, Integer, LargeBinary, SmallInteger, Text
+from sqlalchemy import ARRAY, BigInteger, Boolean, ForeignKeyConstraint, Integer, LargeBinary, SmallInteger, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PGUUID
 from sqlmodel import Field, SQLModel
@@ -44,6 +44,10 @@ def document(**options: Any) -> Any:
 
 def binary(**options: Any) -> Any:
     return Field(sa_type=LargeBinary, **options)
+
+
+def flag(**options: Any) -> Any:
+    return Field(sa_type=Boolean, **options)
 
 
 def number(**options: Any) -> Any:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import SQLModel
 
-from shared.db.tables.columns import binary, document, instant, number, reference, text, texts, uuid, uuids
+from shared.db.tables.columns import binary, document, flag, instant, number, reference, text, texts, uuid, uuids
 
 SCHEMA = {"schema": "config"}
 
@@ -98,6 +98,10 @@ class Agent(SQLModel, table=True):
     phone: str | None = text(nullable=True)
     # In which they are spoken to by machines.
     language: str | None = text(nullable=True)
+    # What the OpenID issuer calls them; without it that is their handle.
+    subject: str | None = text(nullable=True)
+    # Who is not keeps their history, and neither gets in nor gets anything.
+    is_active: bool = flag(nullable=False)
 
 
 class Pool(SQLModel, table=True):
@@ -155,7 +159,7 @@ class Policy(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key of a program: its SHA-256, role, brands and end."""
+    """A key of a program: its SHA-256, role, brands and end; one that the API made keeps who made it."""
 
     __tablename__ = "api_key"
     __table_args__ = (SCHEMA,)
@@ -166,6 +170,12 @@ class ApiKey(SQLModel, table=True):
     agent_id: UUID | None = uuid(nullable=True)
     brands: list[UUID] = uuids(nullable=False)
     expires_at: datetime | None = instant(nullable=True)
+    # What of its role it may do; empty is all of it.
+    scopes: list[str] = texts(nullable=False)
+    # Of keys that the API made; those of the file have none.
+    created_at: datetime | None = instant(nullable=True)
+    created_by: str | None = text(nullable=True)
+    revoked_at: datetime | None = instant(nullable=True)
 
 
 class Revision(SQLModel, table=True):

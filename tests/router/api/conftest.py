@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.router.api import Api, build
 from shared.ids import new_id
 from tests.router.api.parts import an_api
+from tests.router.issuer import Served, an_issuer
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of
 
@@ -31,7 +32,8 @@ class Client:
 
     @staticmethod
     def bearer(agent: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {agent if agent.startswith('key-') else f'dev-{agent}'}"}
+        is_token = agent.startswith(("key-", "eyJ", "dragoman_"))
+        return {"Authorization": f"Bearer {agent if is_token else f'dev-{agent}'}"}
 
     async def key(self, name: str, role: str, *brands: str, agent: str | None = None) -> str:
         """A key that may be named wherever an agent may."""
@@ -79,3 +81,11 @@ async def api(w: World) -> AsyncIterator[Client]:
     client = Client(build(context), w)
     async with client.http, context.stream.running():
         yield client
+
+
+@pytest.fixture
+async def issuer(api: Client) -> AsyncIterator[Served]:
+    """Its tokens are believed."""
+    async with an_issuer(lambda: api.world.clock.at) as served:
+        api.parts.tokens.issuer = served.issuer()
+        yield served

@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
 from cryptography.fernet import Fernet
 
 from services.router.api import Api
-from services.router.api.auth import recheck
+from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
 from services.router.stream import Stream
 from shared.links import Links
@@ -24,6 +23,7 @@ KEY = Fernet.generate_key().decode()
 def an_api(w: World) -> Api:
     """In a process of its own, where development tokens hold; nothing of it runs yet."""
     settings = Settings(development_tokens=True)
+    tokens = Tokens(w.cache, settings)
     return Api(
         database=w.api,
         router_database=w.router,
@@ -33,5 +33,6 @@ def an_api(w: World) -> Api:
         settings=settings,
         objects=FolderStore(Path(gettempdir()) / f"dragoman-files-{os.getpid()}"),
         links=Links(Vault([KEY]), "http://test"),
-        stream=Stream(w.router, partial(recheck, w.cache, settings), asyncio.Event(), alone=True),
+        tokens=tokens,
+        stream=Stream(w.router, tokens.recheck, asyncio.Event(), alone=True),
     )

@@ -1,6 +1,7 @@
 """What agents' frontends can do, and what they cannot."""
 
 import asyncio
+from datetime import datetime, timedelta
 
 from services.router.check import check
 from services.router.timers import lapse_offers
@@ -133,6 +134,35 @@ async def test_queues_show_what_waits_in_my_pools(api: Client, w: World) -> None
     mine = {q["name"]: q["waiting"] for q in (await api.get("/v1/queues", "bernd")).json()["items"]}
     assert mine == {"de": 1}
     assert len((await api.get("/v1/queues", "sam")).json()["items"]) == 3
+
+
+async def test_a_queue_counts_who_is_there_of_the_callers_brands(api: Client, w: World) -> None:
+    await w.there("bernd", "claire", "olaf")
+    shop = await api.key("desk", "supervisor", "shop")
+    queues = (await api.get("/v1/queues", shop)).json()["items"]
+    assert {q["name"]: q["agents_present"] for q in queues} == {"de": 2, "fr": 1, "all": 0}
+
+
+async def test_colleagues_are_those_of_my_brands_with_what_they_hold(api: Client, w: World) -> None:
+    await api.held("anna")
+    shown = (await api.get("/v1/agents", "bernd")).json()["items"]
+    assert {a["agent_id"] for a in shown} == {str(id_of(a)) for a in ("anna", "bernd", "claire", "gina", "sam")}
+    found = {a["agent_id"]: a for a in shown}
+    anna, claire = found[str(id_of("anna"))], found[str(id_of("claire"))]
+    assert (anna["status"], anna["load"], anna["capacity"]) == ("available", 1, 2)
+    assert (claire["status"], claire["load"], claire["languages"]) == ("away", 0, ["de", "fr"])
+    brand = await api.key("shop", "brand", "shop")
+    assert (await api.get("/v1/agents", brand)).status_code == 403
+
+
+async def test_an_offer_says_when_it_lapses_and_what_is_held_does_not(api: Client, w: World) -> None:
+    path = await api.offered("anna")
+    (listed,) = (await api.get("/v1/conversations?agent=me")).json()["items"]
+    shown = (await api.get(path)).json()
+    assert listed["offered_until"] == shown["offered_until"]
+    assert datetime.fromisoformat(shown["offered_until"]) - w.clock.at == timedelta(seconds=45)
+    assert (await api.post(f"{path}/accept")).status_code == 200
+    assert (await api.get(path)).json()["offered_until"] is None
 
 
 async def test_an_offer_that_lapsed_cannot_be_accepted(api: Client, w: World) -> None:

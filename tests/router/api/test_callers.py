@@ -1,18 +1,25 @@
 """Who may call, and what each role may do; the walls between brands."""
 
+from base64 import urlsafe_b64encode
+
 import asyncpg
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from services.router.api.context import BURST
+from services.router.api.pages import EARLIEST, LATEST, read_cursor, write_cursor
+from services.router.api.problems import Problem
 from shared.ids import new_id
 from tests.router.api.conftest import Client
 from tests.router.world import World, id_of
 
 
 async def test_only_known_tokens_are_let_in(api: Client, w: World) -> None:
-    assert (await api.http.get("/v1/me")).status_code == 401
+    without = await api.http.get("/v1/me")
+    assert (without.status_code, without.headers["www-authenticate"]) == (401, "Bearer")
     nobody = await api.get("/v1/me", "nobody")
-    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, "Bearer")
+    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
     assert (await api.get("/v1/me", "key-never-made")).status_code == 401
     assert (await api.http.get("/v1/me", headers={"Authorization": "Basic YTpi"})).status_code == 401
     shown = (await api.get("/v1/me")).json()
@@ -81,13 +88,37 @@ async def test_a_brand_can_look_and_change_nothing_at_all(api: Client, w: World)
     assert (await api.get(path)).headers["etag"] == version
 
 
-async def test_a_key_of_an_agent_acts_as_that_agent_and_of_one_who_left_as_nobody(api: Client, w: World) -> None:
+async def test_a_key_of_an_agent_acts_as_that_agent_for_their_brands_and_while_they_are_here(
+    api: Client, w: World
+) -> None:
     path = await api.offered("anna")
-    key = await api.key("desk", "agent", "shop", agent="anna")
+    key = await api.key("desk", "agent", "shop", "other", agent="anna")
     assert (await api.post(f"{path}/accept", key)).json()["agent_id"] == str(id_of("anna"))
+    await w.fetch("UPDATE config.agent SET brands = $1 WHERE handle = 'anna'", [id_of("other")])
+    await w.fetch("UPDATE config.revision SET n = n + 1")
+    assert (await api.get("/v1/me", key)).json()["brands"] == [str(id_of("other"))]
+    assert (await api.get(path, key)).status_code == 404
+    await w.fetch("UPDATE config.agent SET is_active = false WHERE handle = 'anna'")
+    await w.fetch("UPDATE config.revision SET n = n + 1")
+    for token in (key, "anna"):
+        assert (await api.get("/v1/me", token)).status_code == 401
     await w.fetch("UPDATE config.api_key SET agent_id = $1", new_id())
-    gone = await api.http.put("/v1/presence", json={"status": "available"}, headers=api.bearer(key))
-    assert (gone.status_code, gone.json()["code"]) == (403, "not_an_agent")
+    assert (await api.get("/v1/me", key)).status_code == 401
+
+
+async def test_a_key_may_do_no_more_than_its_scopes(api: Client, w: World) -> None:
+    path = await api.held()
+    key = await api.key("reporting", "supervisor", "shop")
+    await w.fetch("UPDATE config.api_key SET scopes = '{read}'")
+    assert (await api.get(path, key)).status_code == 200
+    refused = await api.post(f"{path}/notes", key, {"text": "x"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "out_of_scope")
+    await w.fetch("UPDATE config.api_key SET scopes = '{write,admin}'")
+    assert (await api.get(path, key)).json()["code"] == "out_of_scope"
+    assert (await api.post(f"{path}/notes", key, {"text": "x"})).status_code == 201
+    # A scope gives nothing that the role has not.
+    assert (await api.get("/v1/dead", key)).json()["code"] == "not_allowed"
+    assert (await api.get("/v1/me", key)).status_code == 200
 
 
 async def test_a_foreign_id_answers_exactly_like_an_unknown_one(api: Client, w: World) -> None:
@@ -120,6 +151,27 @@ async def test_a_foreign_id_answers_exactly_like_an_unknown_one(api: Client, w: 
     for listing in ("/v1/conversations", "/v1/queues"):
         items = (await api.get(listing, "bernd")).json()["items"]
         assert [item for item in items if item.get("waiting", 1)] == []
+
+
+async def test_a_cursor_opens_nothing(api: Client, w: World) -> None:
+    """It is a place in an order, whoever wrote it: the walls stand around what comes after it."""
+    for n in range(3):
+        await api.received(inbox="other-chat", sender=f"k{n}")
+    theirs = (await api.get("/v1/conversations?limit=1", "olaf")).json()["next"]
+    assert len((await api.get(f"/v1/conversations?cursor={theirs}", "olaf")).json()["items"]) == 2
+    assert (await api.get(f"/v1/conversations?cursor={theirs}", "bernd")).json() == {"items": [], "next": None}
+
+
+@given(st.one_of(st.text(max_size=80), st.binary(max_size=80).map(lambda raw: urlsafe_b64encode(raw).decode())))
+@example(write_cursor(LATEST, id_of("shop"))[:-3])
+def test_a_cursor_is_a_place_or_none_of_ours(cursor: str) -> None:
+    try:
+        at, _ = read_cursor(cursor) or (LATEST, None)
+    except Problem as problem:
+        # Whatever else it might raise fails the test.
+        at, document = LATEST, problem.document
+        assert document.code == "bad_cursor"
+    assert EARLIEST <= at <= LATEST
 
 
 async def test_the_database_itself_shows_an_unscoped_query_nothing(api: Client, w: World) -> None:

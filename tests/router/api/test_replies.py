@@ -67,7 +67,10 @@ async def test_a_closed_window_is_said_and_nothing_is_sent(api: Client, w: World
     closed = Permission(allowed=False, reason="window_closed", sentence="Wait until they write.")
     chat(api, may_write=lambda *_: closed)
     shown = (await api.get(path)).json()["may_write"]
-    assert shown == {"allowed": False, "reason": "window_closed", "until": None, "sentence": "Wait until they write."}
+    assert (shown.pop("text_limit"), shown) == (
+        1000,
+        {"allowed": False, "reason": "window_closed", "until": None, "sentence": "Wait until they write."},
+    )
     refused = await api.post(f"{path}/reply", body={"text": "Hallo?"})
     assert (refused.status_code, refused.json()["code"]) == (409, "window_closed")
     assert refused.json()["detail"] == "Wait until they write."
