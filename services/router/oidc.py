@@ -90,7 +90,7 @@ class Issuer:
         self._kids: frozenset[str | None] = frozenset()
         # Kids that the issuer did not know when it was asked, and when that was.
         self._unknown: dict[str | None, float] = {}
-        self._verified: dict[bytes, Claims] = {}
+        self._verified: dict[bytes, tuple[str, float]] = {}
         self._asked: deque[float] = deque(maxlen=MOST_ASKED)
         self._away_until = NEVER
         self._asking = asyncio.Lock()
@@ -119,26 +119,20 @@ class Issuer:
                 if kid not in self._kids:
                     _keep(self._unknown, kid, self._clock())
 
-    def read(self, token: str, now: float) -> tuple[str, Claims]:
-        """Who the token says it is for, and its claims. `now` is a Unix time. Raises BadToken."""
-        claims = self._signed(token)
-        wanted = jwt.JWTClaimsRegistry(
-            now=int(now), leeway=LEEWAY,
-            iss={"essential": True, "value": self.url},
-            aud={"essential": True, "value": self._audience},
-            exp={"essential": True},
-        )  # fmt: skip
-        try:
-            wanted.validate(claims)
-        except ExpiredTokenError:
-            raise BadToken(code="expired") from None
-        except ClaimError as error:
-            code = {"iss": "issuer", "aud": "audience"}.get(error.claim, "claims")
-            raise BadToken(code=code) from None
-        subject = claims.get(self._claim)
-        if not isinstance(subject, str) or not subject:
-            raise BadToken(code="claims")
-        return subject, claims
+    def read(self, token: str, now: float) -> str:
+        """Who the token says it is for, by our claim. `now` is a Unix time. Raises BadToken.
+
+        A token is checked once as long as the issuer's keys stay: all that time changes afterwards is its end.
+        """
+        digest = sha256(token.encode("utf-8", "replace")).digest()
+        known = self._verified.get(digest)
+        if known is None:
+            known = self._checked(self._signed(token), int(now))
+            _keep(self._verified, digest, known)
+        subject, ends = known
+        if int(now) >= ends:
+            raise BadToken(code="expired")
+        return subject
 
     async def refresh(self) -> None:
         """The issuer's keys as they are now. Raises Unavailable, and keeps what is known."""
@@ -158,15 +152,31 @@ class Issuer:
         if len(self._asked) == MOST_ASKED and now - self._asked[0] < ASKED_WITHIN:
             raise Unavailable("too many unknown keys", code="issuer_busy")
 
+    def _checked(self, claims: Claims, now: int) -> tuple[str, float]:
+        """Whom the claims name, and when they end."""
+        wanted = jwt.JWTClaimsRegistry(
+            now=now, leeway=LEEWAY,
+            iss={"essential": True, "value": self.url},
+            aud={"essential": True, "value": self._audience},
+            exp={"essential": True},
+        )  # fmt: skip
+        try:
+            wanted.validate(claims)
+        except ExpiredTokenError:
+            raise BadToken(code="expired") from None
+        except ClaimError as error:
+            code = {"iss": "issuer", "aud": "audience"}.get(error.claim, "claims")
+            raise BadToken(code=code) from None
+        subject = claims.get(self._claim)
+        if not isinstance(subject, str) or not subject:
+            raise BadToken(code="claims")
+        return subject, claims["exp"] + LEEWAY
+
     def _signed(self, token: str) -> Claims:
-        """The claims that the issuer signed; a signature is checked once as long as its keys stay."""
-        digest = sha256(token.encode("utf-8", "replace")).digest()
-        known = self._verified.get(digest)
-        if known is not None:
-            return known
+        """The claims that the issuer signed."""
         # The library reads what anybody may have written: wrong types and depths come out of it as they are.
         try:
-            claims = jwt.decode(token, self._keys, registry=self._registry).claims
+            return jwt.decode(token, self._keys, registry=self._registry).claims
         except (UnsupportedAlgorithmError, MissingAlgorithmError):
             raise BadToken(code="algorithm") from None
         except InvalidKeyIdError:
@@ -175,8 +185,6 @@ class Issuer:
             raise BadToken(code="signature") from None
         except (JoseError, ValueError, TypeError, RecursionError):
             raise BadToken(code="malformed") from None
-        _keep(self._verified, digest, claims)
-        return claims
 
     async def _look_again(self) -> None:
         while True:

@@ -197,3 +197,14 @@ async def test_four_routers_give_nothing_away_twice_and_fill_nobody_above_capaci
     loads = await w.fetch("SELECT sum(weight) FROM router.assignment WHERE state <> 'ended' GROUP BY agent_id")
     assert len(loads) == AGENTS
     assert all(capacity - 3 < row["sum"] <= capacity for row in loads)
+
+
+async def test_nothing_is_given_to_whoever_left(w: World) -> None:
+    await w.fetch("UPDATE config.agent SET is_active = false WHERE handle = 'anna'")
+    await w.fetch("UPDATE config.revision SET n = n + 1")
+    await w.there("anna")
+    await w.receive(w.message())
+    assert await round_(w) == 0
+    await w.there("bernd")
+    assert await round_(w) == 1
+    assert await holders(w) == {"0": "offered bernd"}

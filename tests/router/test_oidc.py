@@ -34,8 +34,7 @@ async def served() -> AsyncIterator[Served]:
 
 async def read(issuer: Issuer, token: str, now: float = NOW) -> str:
     await issuer.learn(token)
-    subject, _ = issuer.read(token, now)
-    return subject
+    return issuer.read(token, now)
 
 
 async def why(issuer: Issuer, token: str, now: float = NOW) -> str:

@@ -139,7 +139,7 @@ class Tokens:
         if len(token) > LONGEST_TOKEN:
             return Nobody("malformed")
         try:
-            subject, _ = issuer.read(token, now)
+            subject = issuer.read(token, now)
         except BadToken as error:
             return Nobody(error.code)
         agent = people.by_subject.get(subject)

@@ -106,6 +106,15 @@ async def test_a_key_of_an_agent_acts_as_that_agent_for_their_brands_and_while_t
     assert (await api.get("/v1/me", key)).status_code == 401
 
 
+async def test_nobody_hands_a_conversation_to_whoever_left(api: Client, w: World) -> None:
+    path = await api.held("anna")
+    await w.there("bernd")
+    await w.fetch("UPDATE config.agent SET is_active = false WHERE handle = 'bernd'")
+    await w.fetch("UPDATE config.revision SET n = n + 1")
+    refused = await api.post(f"{path}/transfer", "anna", {"agent_id": str(id_of("bernd"))})
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_such_agent")
+
+
 async def test_a_key_may_do_no_more_than_its_scopes(api: Client, w: World) -> None:
     path = await api.held()
     key = await api.key("reporting", "supervisor", "shop")
