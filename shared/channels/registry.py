@@ -2,9 +2,12 @@
 
 from shared.channels import messenger, mirakl, twilio, whatsapp
 from shared.channels.contract import Channel
+from shared.channels.twilio import phone
 from shared.errors import InboxMisconfigured
 
-CHANNELS: tuple[Channel, ...] = (messenger.channel, mirakl.channel, whatsapp.channel, twilio.whatsapp, twilio.sms)
+CHANNELS: tuple[Channel, ...] = (
+    messenger.channel, mirakl.channel, whatsapp.channel, twilio.whatsapp, twilio.sms, phone.channel,
+)  # fmt: skip
 _BY_NAME = {channel.name: channel for channel in CHANNELS}
 
 
