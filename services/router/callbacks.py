@@ -30,7 +30,6 @@ from shared.ids import new_id
 ACTOR = "router"
 # Longer than an agent's telephone rings, and short enough that nobody is called who has given up waiting for it.
 CALL_LASTS = timedelta(minutes=2)
-OPEN = ("scheduled", "queued", "calling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +40,31 @@ class Other:
     permission: Permission
 
 
-def wished(
-    change: Change, known: Callback | None, phone: str, zone: str, wished_at: datetime, configuration: Configuration
-) -> Callback:
-    """The callback of a request: a new one, or the conversation's own that waits for its time and gets another one.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """To be called at this number (E.164), in this zone, from this instant on."""
+
+    phone: str
+    zone: str
+    at: datetime
+
+
+def wished(change: Change, known: Callback | None, wish: Wish, configuration: Configuration) -> Callback:
+    """The callback of a request: a new one, or the open one that the conversation has, at the new time.
 
     One that already waits for an agent, or is being called, goes on as it is.
     """
     c = change.after
-    callback = known if known is not None and known.state in OPEN and change.was_open else None
+    callback = known if known is not None and known.is_open else None
     if callback is not None and callback.state != "scheduled":
         return callback
     if callback is None:
         callback = Callback(
-            id=new_id(), brand_id=c.brand_id, conversation_id=c.id, phone=phone, zone=zone, created_at=change.now
-        )
-    callback.zone, callback.preferred_at = zone, wished_at
-    line_up(change, callback, wished_at, configuration, "a call was asked for")
+            id=new_id(), brand_id=c.brand_id, conversation_id=c.id, phone=wish.phone, zone=wish.zone,
+            created_at=change.now,
+        )  # fmt: skip
+    callback.phone, callback.zone, callback.preferred_at = wish.phone, wish.zone, wish.at
+    line_up(change, callback, wish.at, configuration, "a call was asked for")
     return callback
 
 
@@ -164,9 +171,7 @@ def ended(
     return message.id
 
 
-def _follow_up(
-    change: Change, callback: Callback, others: Sequence[Other], configuration: Configuration
-) -> None:
+def _follow_up(change: Change, callback: Callback, others: Sequence[Other], configuration: Configuration) -> None:
     c, outcome = change.after, callback.outcome
     if outcome in ("talked", "failed") or not c.is_open:
         # Whoever holds it sees a failure, and can call again or write.
@@ -182,9 +187,7 @@ def _follow_up(
         _not_reached(change, callback, others, configuration)
 
 
-def _not_reached(
-    change: Change, callback: Callback, others: Sequence[Other], configuration: Configuration
-) -> None:
+def _not_reached(change: Change, callback: Callback, others: Sequence[Other], configuration: Configuration) -> None:
     callback.attempts += 1
     at = again_at(callback.outcome, callback.attempts, change.now, callback.zone, _rules(change, configuration))
     if at is not None:
@@ -209,9 +212,7 @@ def _to_write_in(others: Sequence[Other]) -> Change | None:
 
 
 def _note(change: Change, text: str) -> None:
-    message = Message(
-        kind="note", author_kind="automatic", text=text, occurred_at=change.now, received_at=change.now
-    )
+    message = Message(kind="note", author_kind="automatic", text=text, occurred_at=change.now, received_at=change.now)
     change.messages.append(message)
     change.record(NoteAdded(message_id=message.id), ACTOR)
 

@@ -8,6 +8,7 @@ from services.router.domain import language
 from services.router.domain.conversation import Change, Conversation
 from services.router.domain.plan import Configuration
 from services.router.store import customers, seen
+from services.router.store.callbacks import Callback
 from services.router.store.customers import Customer
 from shared import events
 from shared.accounts import Inbox
@@ -61,6 +62,8 @@ class Facts:
     # Of stored messages whose files were fetched, or not; and which of them changed.
     attachments: dict[UUID, list[Attachment]] = field(default_factory=dict)
     settled: set[UUID] = field(default_factory=set)
+    # The newest callback of each conversation, where the batch asks for calls.
+    callbacks: dict[UUID, Callback] = field(default_factory=dict)
 
     def add(self, change: Change) -> None:
         c = change.after

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from services.router import files
+from services.router import callbacks, files
+from services.router.domain import callbacks as calling
 from services.router.domain import clocks, language, threads
 from services.router.domain.conversation import (
     Change,
@@ -21,6 +22,7 @@ from services.router.domain.conversation import (
 from services.router.domain.plan import choose_policy
 from services.router.facts import OF_A_MESSAGE, Case, Facts, FromAPerson, marks
 from services.router.queueing import enqueue
+from services.router.store import callbacks as wishes
 from services.router.store import conversations, customers, seen
 from services.router.store.configuration import ConfigurationCache
 from services.router.store.customers import Customer
@@ -53,6 +55,10 @@ class Inbound:
 
     async def __call__(self, tx: Transaction, batch: Sequence[Event]) -> None:
         """Raises PoisonEvent for an event that cannot be decided."""
+        await self.take(tx, batch)
+
+    async def take(self, tx: Transaction, batch: Sequence[Event]) -> Facts:
+        """The same, for whoever wants to know what became of it."""
         facts = await self._load(tx, batch)
         for position, event in enumerate(batch):
             try:
@@ -61,6 +67,7 @@ class Inbound:
                 # Whatever a decision stumbles over is this event's doing: it reads nothing but it and the facts.
                 raise PoisonEvent(position, error) from error
         await _save(tx, facts)
+        return facts
 
     async def _load(self, tx: Transaction, batch: Sequence[Event]) -> Facts:
         configuration = await self._configuration.current(tx)
@@ -83,12 +90,15 @@ class Inbound:
         for conversation in await conversations.lock_of_peers(tx, inboxes, people, thread_ids, told):
             facts.add(Change.of(conversation, tx.now))
         await files.load(tx, facts, media)
+        if any(isinstance(event.data, events.CallbackRequested) for event in batch):
+            facts.callbacks = await wishes.latest(tx, list(facts.changes))
         return facts
 
 
 async def _save(tx: Transaction, facts: Facts) -> None:
     await files.save(tx, facts)
     await conversations.save(tx, list(facts.changes.values()), facts.configuration)
+    await wishes.save(tx, facts.callbacks.values())
     await customers.save(tx, list({c.id: c for c in facts.customers.values()}.values()))
     await seen.mark(tx, facts.marks)
 
@@ -158,7 +168,7 @@ def _message(case: Case, facts: Facts) -> UUID:
     data, inbox, customer, occurred_at = case.event.data, case.inbox, case.person, case.occurred_at
     assert isinstance(data, events.MessageReceived)
     channel = facts.channels[inbox.channel]
-    change = _conversation(data, inbox, customer, facts, channel, occurred_at)
+    change = _conversation(case, data.matter, facts, thread=data.thread, subject=data.subject)
     before = change.after
     if data.sender.name and not customer.name:
         customer.name, customer.changed = data.sender.name, True
@@ -201,17 +211,61 @@ def _message(case: Case, facts: Facts) -> UUID:
     return message.id
 
 
+def _callback(case: Case, facts: Facts) -> UUID:
+    """A request to be called: the customer's words where they gave some, and the call that they want.
+
+    Raises Rejected for a number that the brand does not call: a person sees it in `dead`. A time that passed on the way
+    means now.
+    """
+    data, inbox, customer = case.event.data, case.inbox, case.person
+    assert isinstance(data, events.CallbackRequested)
+    rules = calling.rules_of(inbox)
+    number = calling.number(data.sender.value, data.zone, rules, facts.now)
+    change = _conversation(case, data.matter, facts)
+    is_new = bool(change.entries) and isinstance(change.entries[-1].entry, Opened | Reopened)
+    customer.name, customer.changed = customer.name or data.sender.name, True
+    customer.country = customer.country or number.country
+    verdict = language.Verdict(data.language, "told") if data.language else _spoken(data.text, change, case, facts)
+    message = Message(
+        kind="inbound",
+        author_kind=ACTOR,
+        text=data.text,
+        language=verdict.language,
+        occurred_at=case.occurred_at,
+        received_at=case.received_at,
+        raw=data.raw or None,
+    )
+    change.messages.append(message)
+    change.record(Received(message_id=message.id, author=ACTOR, occurred_at=case.occurred_at), ACTOR)
+    _speak(change, customer, verdict)
+    known = facts.callbacks.get(change.after.id)
+    if known is not None and is_new:
+        known.start_anew()
+    wish = callbacks.Wish(number.e164, number.zone, max(data.preferred_at or facts.now, facts.now))
+    facts.callbacks[change.after.id] = callbacks.wished(change, known, wish, facts.configuration)
+    return message.id
+
+
+def _spoken(text: str, change: Change, case: Case, facts: Facts) -> language.Verdict:
+    """By the words, the customer's earlier ones, and the number's country; the inbox may serve many countries."""
+    return language.decide(
+        text,
+        facts.configuration.languages,
+        known=case.person.languages,
+        conversation=change.after.language,
+        conversation_by=change.after.language_by,
+        country=case.person.country,
+        detect=facts.detect,
+    )
+
+
 def _conversation(
-    data: events.MessageReceived,
-    inbox: Inbox,
-    customer: Customer,
-    facts: Facts,
-    channel: Channel,
-    occurred_at: datetime,
+    case: Case, matter: str | None, facts: Facts, *, thread: str | None = None, subject: str = ""
 ) -> Change:
     """The change of the conversation that the message belongs to; opened or reopened where needed."""
-    candidates = facts.candidates(inbox.id, customer.id, data.thread)
-    choice = threads.choose(candidates, data.thread, data.matter, channel.reopen_within, occurred_at)
+    inbox, customer, channel = case.inbox, case.person, facts.channels[case.inbox.channel]
+    candidates = facts.candidates(inbox.id, customer.id, thread)
+    choice = threads.choose(candidates, thread, matter, channel.reopen_within, case.occurred_at)
     if choice.conversation is None:
         opened = Opened(
             inbox_id=inbox.id,
@@ -219,9 +273,9 @@ def _conversation(
             channel=inbox.channel,
             live=channel.live,
             weight=channel.weight,
-            thread=data.thread,
-            matter=data.matter,
-            subject=data.subject,
+            thread=thread,
+            matter=matter,
+            subject=subject,
             because=choice.because,
         )
         change = Change.opening(new_id(), inbox.brand_id, opened, ACTOR, facts.now)
@@ -257,6 +311,7 @@ def _queue(change: Change, before: Conversation, facts: Facts) -> None:
 
 DECIDERS: Mapping[type[Data], Callable[[Case, Facts], UUID | None]] = {
     events.MessageReceived: _message,
+    events.CallbackRequested: _callback,
     events.Unrecognised: _unrecognised,
     events.MediaStored: files.stored,
     events.MediaFailed: files.failed,

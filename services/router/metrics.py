@@ -3,4 +3,5 @@
 from prometheus_client import Counter, Gauge
 
 STREAMS = Gauge("dragoman_streams", "Open live streams of agents' frontends.")
+CALLBACKS_REFUSED = Counter("dragoman_callbacks_refused_total", "Callback requests refused, by rule.", ["rule"])
 STREAMS_CUT = Counter("dragoman_streams_cut_total", "Live streams closed because their reader did not read.")

@@ -4,6 +4,7 @@ from services.router.api import (
     admin,
     agents,
     attachments,
+    callbacks,
     changes,
     conversations,
     customers,
@@ -32,6 +33,6 @@ def build(api: Api) -> Documented:
     app.state.api = api
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for module in (agents, conversations, changes, replies, attachments, customers, queues, stream, admin):
+    for module in (agents, conversations, changes, replies, callbacks, attachments, customers, queues, stream, admin):
         app.include_router(module.api)
     return app

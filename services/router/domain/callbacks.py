@@ -1,7 +1,7 @@
 """Which numbers are called back, at what hours and how often; a brand's rules are the settings of its phone inbox."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -62,21 +62,9 @@ def rules_of(inbox: Inbox) -> Rules:
 
     Raises InboxMisconfigured for a value that is none.
     """
-    settings = inbox.settings
-    home = [inbox.country] if inbox.country else []
+    given = {"countries": [inbox.country] if inbox.country else [], **inbox.settings}
     try:
-        rules = Rules(
-            countries=frozenset(_country(c) for c in settings.get("countries", home)),
-            again_after=_minutes(settings, "again_after_minutes", Rules.again_after),
-            again_after_busy=_minutes(settings, "again_after_busy_minutes", Rules.again_after_busy),
-            opens=_clock(settings, "opens", Rules.opens),
-            closes=_clock(settings, "closes", Rules.closes),
-            **{
-                name: _whole(settings[name])
-                for name in ("a_day_per_number", "a_day", "days_ahead", "attempts")
-                if name in settings
-            },
-        )
+        rules = Rules(**{name: read(given[key]) for key, (name, read) in _READ.items() if key in given})
     except (TypeError, ValueError) as error:
         raise InboxMisconfigured(f"inbox {inbox.id}: {error}", code="bad_callback_rules") from None
     if not rules.countries or rules.opens >= rules.closes:
@@ -98,15 +86,35 @@ def _whole(value: object) -> int:
     return value
 
 
-def _minutes(settings: Mapping[str, Any], name: str, default: timedelta) -> timedelta:
-    return timedelta(minutes=_whole(settings[name])) if name in settings else default
+def _countries(value: object) -> frozenset[str]:
+    if not isinstance(value, list):
+        raise ValueError("`countries` is a list such as [DE, AT]")
+    return frozenset(map(_country, value))
 
 
-def _clock(settings: Mapping[str, Any], name: str, default: time) -> time:
-    at = time.fromisoformat(settings[name]) if name in settings else default
+def _minutes(value: object) -> timedelta:
+    return timedelta(minutes=_whole(value))
+
+
+def _hour(value: object) -> time:
+    at = time.fromisoformat(str(value))
     if at.tzinfo is not None:
         raise ValueError("an hour is the customer's own and has no offset")
     return at
+
+
+# Name in the settings -> name of the rule, and how it is read.
+_READ: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+    "countries": ("countries", _countries),
+    "a_day_per_number": ("a_day_per_number", _whole),
+    "a_day": ("a_day", _whole),
+    "days_ahead": ("days_ahead", _whole),
+    "attempts": ("attempts", _whole),
+    "again_after_minutes": ("again_after", _minutes),
+    "again_after_busy_minutes": ("again_after_busy", _minutes),
+    "opens": ("opens", _hour),
+    "closes": ("closes", _hour),
+}
 
 
 # Numbers

@@ -24,6 +24,10 @@ class Agent:
     role: str
     capacity: int
     brands: frozenset[UUID]
+    # E.164; only who has one is called.
+    phone: str | None = None
+    # In which they are spoken to by machines.
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,15 @@ class Callback:
     outcome: str = ""
     changed: bool = False
 
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("scheduled", "queued", "calling")
+
+    def start_anew(self) -> None:
+        """An open one whose conversation was closed without it: what was begun of it does not count any more."""
+        if self.is_open:
+            self.state, self.attempts, self.call_id = "scheduled", 0, None
+
 
 COLUMNS = [field.name for field in fields(Callback) if field.name != "changed"]
 _TYPES = {
@@ -44,7 +53,7 @@ _TYPES = {
     "created_at": "timestamptz", "state": "text", "preferred_at": "timestamptz", "attempts": "smallint",
     "next_at": "timestamptz", "call_id": "uuid", "outcome": "text",
 }  # fmt: skip
-_CHANGING = ("zone", "state", "preferred_at", "attempts", "next_at", "call_id", "outcome")
+_CHANGING = ("phone", "zone", "state", "preferred_at", "attempts", "next_at", "call_id", "outcome")
 _SELECT = ", ".join(f"b.{name}" for name in COLUMNS)
 
 
@@ -135,4 +144,3 @@ async def others(tx: Transaction, conversation_ids: Sequence[UUID]) -> list[asyn
         list(conversation_ids),
         MOST_OTHERS,
     )
-

@@ -7,7 +7,9 @@ import pytest
 
 from tests.router.api.conftest import Client
 
-UNLOCKED = {"addNote", "withdrawReply", "replayReply", "replayDead", "uploadAttachment"}
+UNLOCKED = {
+    "addNote", "withdrawReply", "replayReply", "replayDead", "uploadAttachment", "requestCallback", "withdrawCallback",
+}  # fmt: skip
 
 
 @pytest.fixture
