@@ -72,6 +72,9 @@ class _Step:
     def __init__(self, hook: Hook, fields: Fields, account: Account, state: CallState, sealed: str) -> None:
         self.hook, self.fields, self.account, self.state, self._sealed = hook, fields, account, state, sealed
 
+    def one(self, name: str) -> str:
+        return _one(self.fields, name)
+
     def address(self, step: str) -> str:
         return address_of(self.hook.url.partition("?")[0], step, self._sealed)
 
@@ -86,7 +89,7 @@ class _Step:
             external_id=external_id,
             leg=leg,
             state=state,
-            at=instant_of(self.fields.one("Timestamp")) or self.hook.received_at,
+            at=instant_of(self.one("Timestamp")) or self.hook.received_at,
             **more,  # type: ignore[arg-type]
         )
         return Item(address=self.state.line, lane=self.state.reference, data=data)
@@ -103,12 +106,12 @@ def _whisper(step: _Step) -> Received:
         step.say(gather, step.state.whisper)
         step.say(gather, speech(step.state.language).press)
         gather.pause(length=1)
-    return Received([step.told("agent", step.fields.one("CallSid"), "answered", "whisper")], _twiml(twiml))
+    return Received([step.told("agent", step.one("CallSid"), "answered", "whisper")], _twiml(twiml))
 
 
 def _key(step: _Step) -> Received:
     """Connects whoever pressed the key; anything else is nobody."""
-    is_there = step.fields.one("Digits") == KEY
+    is_there = step.one("Digits") == KEY
     what = "confirmed" if is_there else "declined"
     twiml = VoiceResponse()
     if is_there:
@@ -127,12 +130,12 @@ def _key(step: _Step) -> Received:
         )
     else:
         twiml.hangup()
-    return Received([step.told("agent", step.fields.one("CallSid"), what, what)], _twiml(twiml))
+    return Received([step.told("agent", step.one("CallSid"), what, what)], _twiml(twiml))
 
 
 def _bridged(step: _Step) -> Received:
     """The customer's side is over; the agent hears why where nobody talked."""
-    status = STATES.get(step.fields.one("DialCallStatus"))
+    status = STATES.get(step.one("DialCallStatus"))
     twiml = VoiceResponse()
     words = speech(step.state.language)
     if said := {"no-answer": words.absent, "busy": words.busy, "failed": words.failed}.get(status or ""):
@@ -140,34 +143,34 @@ def _bridged(step: _Step) -> Received:
     twiml.hangup()
     if status is None:
         return Received([], _twiml(twiml))
-    external_id = step.fields.one("DialCallSid") or step.fields.one("CallSid")
-    seconds = whole_of(step.fields.one("DialCallDuration"))
+    external_id = step.one("DialCallSid") or step.one("CallSid")
+    seconds = whole_of(step.one("DialCallDuration"))
     return Received([step.told("customer", external_id, status, f"dial:{status}", seconds=seconds)], _twiml(twiml))
 
 
 def _status(step: _Step, leg: Leg) -> Received:
-    fields = step.fields
-    status = STATES.get(fields.one("CallStatus"))
+    status = STATES.get(step.one("CallStatus"))
     if status is None:
         return Received([], NOTHING)
-    code = fields.one("ErrorCode") or fields.one("SipResponseCode") if status == "failed" else ""
+    code = step.one("ErrorCode") if status == "failed" else ""
+    network = step.one("SipResponseCode")[:3] if status == "failed" else ""
     told = step.told(
         leg,
-        fields.one("CallSid"),
+        step.one("CallSid"),
         status,
         status,
-        sequence=whole_of(fields.one("SequenceNumber")),
-        answered_by=fields.one("AnsweredBy")[:40],
-        seconds=whole_of(fields.one("CallDuration")) if status == "completed" else None,
-        code=reason_of(code) if code else "",
+        sequence=whole_of(step.one("SequenceNumber")),
+        answered_by=step.one("AnsweredBy")[:40],
+        seconds=whole_of(step.one("CallDuration")) if status == "completed" else None,
+        code=reason_of(code) if code else f"sip_{network}" if network else "",
     )
     return Received([told], NOTHING)
 
 
 def _machine(step: _Step) -> Received:
     """Who answered, as the vendor hears it some seconds later."""
-    by = step.fields.one("AnsweredBy")[:40]
-    told = [step.told("customer", step.fields.one("CallSid"), "answered", "machine", answered_by=by)] if by else []
+    by = step.one("AnsweredBy")[:40]
+    told = [step.told("customer", step.one("CallSid"), "answered", "machine", answered_by=by)] if by else []
     return Received(told, NOTHING)
 
 
@@ -183,7 +186,7 @@ _STEPS: Mapping[str, Callable[[_Step], Received]] = {
 
 def _rung(hook: Hook, fields: Fields, account: Account) -> Received:
     """Somebody rings the line, perhaps because they missed our call: they are called back, unless they hide."""
-    caller, line = fields.one("From"), fields.one("To")
+    caller, line = _one(fields, "From"), _one(fields, "To")
     twiml = VoiceResponse()
     if not NUMBER.fullmatch(caller) or caller in WITHHELD:
         twiml.reject(reason="busy")
@@ -201,6 +204,11 @@ def _rung(hook: Hook, fields: Fields, account: Account) -> Received:
         raw=hook.body,
     )
     return Received([Item(address=line, lane=caller, data=wish)], _twiml(twiml))
+
+
+def _one(fields: Fields, name: str) -> str:
+    """A field as PostgreSQL can keep it."""
+    return fields.one(name).replace("\x00", "")
 
 
 def _twiml(twiml: VoiceResponse) -> Answer:
