@@ -98,10 +98,17 @@ async def save(tx: Transaction, callbacks: Iterable[Callback]) -> None:
 
 
 async def counts(tx: Transaction, brand_id: UUID, phone: str) -> tuple[int, int]:
-    """How many were asked for in the last 24 hours: for this number, and for the brand."""
+    """How often this number was asked for in the last 24 hours, and for how many callbacks the brand was.
+
+    Whoever asks again while a call is open gets no second one, but is counted: each request is a message there.
+    """
     row = await tx.fetchrow(
-        "SELECT count(*) FILTER (WHERE phone = $2)::int AS of_number, count(*)::int AS of_brand "
-        "FROM router.callback WHERE brand_id = $1 AND created_at > $3",
+        """
+        SELECT (SELECT count(*)::int FROM router.message AS m
+                WHERE m.kind = 'inbound' AND m.received_at > $3 AND m.conversation_id IN (
+                    SELECT conversation_id FROM router.callback WHERE brand_id = $1 AND phone = $2)) AS of_number,
+               (SELECT count(*)::int FROM router.callback WHERE brand_id = $1 AND created_at > $3) AS of_brand
+        """,
         brand_id,
         phone,
         tx.now - DAY,

@@ -130,10 +130,14 @@ async def done(shop: Client) -> None:
     await shop.world.fetch("UPDATE router.callback SET state = 'done', next_at = NULL")
 
 
-async def test_a_number_is_called_three_times_a_day_at_most_and_the_others_go_on(shop: Client) -> None:
+@pytest.mark.parametrize("is_called", [True, False])
+async def test_a_number_is_asked_for_three_times_a_day_at_most_and_the_others_go_on(
+    shop: Client, is_called: bool
+) -> None:
     for _ in range(3):
         assert (await ask(shop)).status_code == 202
-        await done(shop)
+        if is_called:
+            await done(shop)
     refused = await ask(shop)
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_for_this_number")
     assert int(refused.headers["retry-after"]) > 0

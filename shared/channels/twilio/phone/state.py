@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from shared.accounts import Account
 from shared.channels.twilio.wire import AUTH_TOKEN, tokens
-from shared.errors import BadPayload, InboxMisconfigured
+from shared.errors import BadPayload
 
 # The vendor tries again where we do not answer; this part of an address is its own and not signed.
 AGAIN = "#rc=2&rp=5xx,ct,rt"
@@ -39,7 +39,7 @@ def unseal(sealed: str, account: Account) -> CallState:
     """Raises BadPayload for what we did not seal."""
     keys = [_key(token) for token in tokens(account)]
     if not keys:
-        raise InboxMisconfigured(f"account {account.id} has no secret `{AUTH_TOKEN}`", code="no_secret")
+        raise BadPayload("the account has no token to open the call's state with", code="bad_state")
     try:
         return msgspec.json.decode(MultiFernet(keys).decrypt(sealed.encode("utf-8", "replace")), type=CallState)
     except (InvalidToken, msgspec.DecodeError):
