@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.responder.app import serve
+from services.responder.calls import order, progressed
 from services.responder.domain.calls import End, conclude, fold
+from shared.accounts import EMPTY_DIRECTORY
 from shared.bus.contract import Consumer
 from shared.channels.contract import Calls, Placed
 from shared.db.transaction import Database, Transaction
 from shared.errors import AccountBroken, OutcomeUnknown, Rejected, Throttled, Unavailable
-from shared.events import CallEnded, CallProgressed, DeadLetter, PlaceCall, WithdrawCall
+from shared.events import CallEnded, CallProgressed, DeadLetter, Event, PlaceCall, WithdrawCall
 from shared.ids import new_id
 from shared.parts import Parts
 from shared.secrets import Vault
@@ -327,9 +329,12 @@ async def test_one_that_is_withdrawn_is_hung_up_unless_they_talk(
     async with office(database_url, exchange) as o:
         call_id = await o.call()
         await o.until_state("placed")
-        await o.publish(WithdrawCall(call_id=call_id, conversation_id=new_id()))
-        # What is told meanwhile does not put it off.
-        await o.progress(call_id, *words)
+        withdrawal = WithdrawCall(call_id=call_id, conversation_id=new_id())
+        event = Event(data=withdrawal, key="k", source="test", time=datetime.now(UTC))
+        async with o.database.transaction() as tx:
+            await order(tx, [(event, withdrawal)], EMPTY_DIRECTORY)
+            # What is told before anybody could look at it does not put it off.
+            await progressed(tx, [told(each, call_id) for each in words])
         await o.until(lambda: exchange.asked)
         await o.until(lambda: exchange.hung_up or not hung_up)
         assert exchange.hung_up[:1] == hung_up
