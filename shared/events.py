@@ -258,6 +258,13 @@ class WithdrawReply(Data, frozen=True, kw_only=True):
     conversation_id: UUID
 
 
+class WithdrawCall(Data, frozen=True, kw_only=True):
+    """Do not call, or hang up, unless the customer has answered."""
+
+    call_id: UUID
+    conversation_id: UUID
+
+
 class ReplayDelivery(Data, frozen=True, kw_only=True):
     """Try a refused or unknown reply again, from the first part that was not accepted."""
 
@@ -439,6 +446,7 @@ TOPICS: Mapping[type[Data], Topic] = {
     SendReply: Topic.OUTBOUND,
     PlaceCall: Topic.OUTBOUND,
     WithdrawReply: Topic.OUTBOUND,
+    WithdrawCall: Topic.OUTBOUND,
     ReplayDelivery: Topic.OUTBOUND,
     ReplyAccepted: Topic.RESULTS,
     ReplyProgressed: Topic.RESULTS,

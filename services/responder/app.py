@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from services.responder import receipts
+from services.responder.calls import Calls
 from services.responder.outbound import Outbound
 from services.responder.worker import Worker
 from shared.bus.contract import Consumer
@@ -47,6 +48,18 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         objects=store_of(parts.settings),
         address=parts.settings.address,
     )
+    calls = Calls(
+        database,
+        lambda: cache.current,
+        channels,
+        plain_httpx=parts.settings.plain_httpx,
+        address=parts.settings.address,
+    )
+
+    def woken() -> None:
+        worker.wake()
+        calls.wake()
+
     async with AsyncExitStack() as stack:
         await database.open()
         stack.push_async_callback(database.close)
@@ -54,9 +67,10 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         await relay.start()
         stack.push_async_callback(relay.stop)
         await stack.enter_async_context(worker.running())
-        outbound = Outbound(channels, lambda: cache.current, worker.wake, links)
+        await stack.enter_async_context(calls.running())
+        outbound = Outbound(channels, lambda: cache.current, woken, links)
         told = partial(receipts.handle, suppresses={channel.name: channel.suppresses for channel in channels})
         for topic, handler in ((Topic.OUTBOUND, outbound), (Topic.RECEIPTS, told)):
             consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
             await stack.enter_async_context(parts.bus.consuming(consumer))
-        yield Responder(worker, lambda: [t for t in (relay.trouble, worker.trouble) if t])
+        yield Responder(worker, lambda: [t for t in (relay.trouble, worker.trouble, calls.trouble) if t])

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.responder import store
+from services.responder import calls, store
 from services.responder.files import carried
 from services.responder.telling import tell
 from shared.accounts import Directory
@@ -15,7 +15,7 @@ from shared.channels.contract import Channel, Part
 from shared.channels.text import text_hash
 from shared.db.transaction import Transaction
 from shared.errors import BadPayload, DragomanError, InboxMisconfigured, PoisonEvent, Rejected
-from shared.events import Event, ReplayDelivery, SendReply, WithdrawReply
+from shared.events import Event, PlaceCall, ReplayDelivery, SendReply, WithdrawCall, WithdrawReply
 from shared.ids import derived_id
 from shared.links import Links
 
@@ -37,7 +37,7 @@ class Outbound:
         """Raises PoisonEvent for what is not a command of ours."""
         touched: set[UUID] = set()
         for position, event in enumerate(batch):
-            if not isinstance(event.data, SendReply | WithdrawReply | ReplayDelivery):
+            if not isinstance(event.data, SendReply | WithdrawReply | ReplayDelivery | PlaceCall | WithdrawCall):
                 raise PoisonEvent(position, BadPayload(f"{event.type} does not belong on outbound", code="wrong_topic"))
         # Every SendReply first: a withdrawal always comes after its reply, so nothing is overtaken.
         sends = {e.data.reply_id: (e, e.data) for e in batch if isinstance(e.data, SendReply)}
@@ -48,6 +48,9 @@ class Outbound:
             if isinstance(event.data, ReplayDelivery):
                 touched |= await _replay(tx, event.data.reply_id)
         await tell(tx, touched)
+        commands = [(e, e.data) for e in batch if isinstance(e.data, PlaceCall | WithdrawCall)]
+        if commands:
+            await calls.order(tx, commands, self._directory())
         tx.after_commit(self._woken)
 
     async def _send(self, tx: Transaction, commands: Sequence[tuple[Event, SendReply]]) -> set[UUID]:

@@ -8,14 +8,14 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.responder import store
+from services.responder import calls, store
 from services.responder.domain.receipts import join
 from services.responder.telling import SOURCE, tell
 from shared.bus import outbox
 from shared.channels.text import text_hash
 from shared.db.transaction import Transaction
 from shared.errors import BadPayload, PoisonEvent
-from shared.events import EchoReceived, Event, ReceiptReceived, ReplyMadeElsewhere, encode
+from shared.events import CallProgressed, EchoReceived, Event, ReceiptReceived, ReplyMadeElsewhere, encode
 
 # An echo that fits nothing may belong to a call whose outcome is not written yet.
 HOLD = timedelta(minutes=2)
@@ -34,7 +34,12 @@ async def handle(tx: Transaction, batch: Sequence[Event], suppresses: Mapping[st
     Raises PoisonEvent for what does not belong there.
     """
     rows: list[dict[str, Any]] = []
+    called: list[CallProgressed] = []
     for position, event in enumerate(batch):
+        if isinstance(event.data, CallProgressed):
+            calls.reference_of(position, event.data)
+            called.append(event.data)
+            continue
         if not isinstance(event.data, ReceiptReceived | EchoReceived) or event.inbox_id is None:
             raise PoisonEvent(position, BadPayload(f"{event.type} does not belong on receipts", code="wrong_topic"))
         rows += _rows(event, event.data, tx)
@@ -44,6 +49,8 @@ async def handle(tx: Transaction, batch: Sequence[Event], suppresses: Mapping[st
     touched = await _apply_receipts(tx, [row for row in fresh if row["kind"] == "receipt"], suppresses)
     touched |= await match_echoes(tx, [row for row in fresh if row["kind"] == "echo"])
     await tell(tx, touched)
+    if called:
+        await calls.progressed(tx, called)
 
 
 def _rows(event: Event, data: ReceiptReceived | EchoReceived, tx: Transaction) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         await stack.enter_async_context(timers.running())
         handlers: dict[Topic, Handler] = {
             Topic.INBOUND: _hinting(Inbound(cache, channels), dispatcher),
-            Topic.RESULTS: Results(cache),
+            Topic.RESULTS: Results(cache, channels),
             Topic.DEAD: keep_dead,
         }
         for topic, handler in handlers.items():

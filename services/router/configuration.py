@@ -82,6 +82,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Language = Annotated[str, _matching("[a-z]{2,3}", "a language is a short code such as de, nb or fil")]
 Country = Annotated[str, _matching("[A-Z]{2}", "a country is two capital letters such as DE"), AfterValidator(_country)]
 Locale = Annotated[str, _matching("[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?", "a locale is written like de or de-CH")]
+Phone = Annotated[str, _matching(r"\+[1-9][0-9]{6,14}", "a phone is written like +493023125123")]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(le=timedelta(days=365))]
 Handles = tuple[str, ...]
 # Several values of one name are valid at once, newest first, so that each can be rotated.
@@ -129,6 +130,8 @@ class Agent(Entry):
     brands: Handles = Field(min_length=1)
     subject: Name | None = None
     is_active: bool = True
+    phone: Phone | None = None
+    language: Language | None = None
 
 
 class Pool(Entry):
@@ -451,7 +454,8 @@ def _rows(wanted: Wanted) -> dict[str, dict[UUID, catalogue.Row]]:
         ],
         "agent": [
             {"id": _id("agent", h), "handle": h, "name": a.name, "role": a.role, "capacity": a.capacity,
-             "brands": _ids("brand", a.brands), "subject": a.subject, "is_active": a.is_active}
+             "brands": _ids("brand", a.brands), "subject": a.subject, "is_active": a.is_active, "phone": a.phone,
+             "language": a.language}
             for h, a in wanted.agents.items()
         ],
         "pool": [

@@ -15,6 +15,7 @@ from services.router.domain.plan import Configuration
 from services.router.store import agents, conversations, queue
 from services.router.store.configuration import ConfigurationCache
 from shared.background import background
+from shared.channels.registry import CHANNELS
 from shared.db.transaction import Database, Transaction
 from shared.errors import Unavailable
 
@@ -25,10 +26,14 @@ SWEEP_EVERY = 1.0
 # A round looks this much deeper than the spare capacity, for what decliners and weights leave over.
 DEEPER = 10
 MOST_PER_POOL = 500
+CALLED = frozenset(channel.name for channel in CHANNELS if channel.calls is not None)
 
 
-async def dispatch_round(tx: Transaction, cache: ConfigurationCache) -> int:
-    """One round; how many conversations found somebody. Another router's round makes it 0."""
+async def dispatch_round(tx: Transaction, cache: ConfigurationCache, called: frozenset[str] = CALLED) -> int:
+    """One round; how many conversations found somebody. Another router's round makes it 0.
+
+    `called` are the channels on which whoever takes a conversation is called.
+    """
     if not await queue.win_the_round(tx):
         return 0
     configuration = await cache.current(tx)
@@ -50,7 +55,9 @@ async def dispatch_round(tx: Transaction, cache: ConfigurationCache) -> int:
         for id_, (presence, load) in locked.items()
         if presence.is_there(tx.now)
     ]
-    waiting = [_waiting(c, standings.get(c.id, ()), last_agents.get(c.id), configuration) for c in waiting_now.values()]
+    waiting = [
+        _waiting(c, standings.get(c.id, ()), last_agents.get(c.id), configuration, called) for c in waiting_now.values()
+    ]
     matches = match(waiting, free, tx.now)
     changes = [_change(waiting_now[m.conversation_id], m, configuration, tx) for m in matches]
     await conversations.save(tx, changes, configuration)
@@ -77,6 +84,7 @@ def _free(configuration: Configuration, agent_id: UUID, idle_since: datetime, lo
         idle_since=idle_since,
         pools={p.id: p.members[agent_id] for p in configuration.pools.values() if agent_id in p.members},
         brands=agent.brands,
+        has_phone=agent.phone is not None,
     )
 
 
@@ -85,6 +93,7 @@ def _waiting(
     pools: Sequence[tuple[UUID, int]],
     last_agent: tuple[UUID, datetime] | None,
     configuration: Configuration,
+    called: frozenset[str],
 ) -> Waiting:
     return Waiting(
         conversation_id=c.id,
@@ -96,6 +105,7 @@ def _waiting(
         declined_by=frozenset(c.declined_by),
         last_agent_id=last_agent[0] if last_agent else None,
         last_agent_at=last_agent[1] if last_agent else None,
+        needs_phone=c.channel in called,
     )
 
 

@@ -9,6 +9,7 @@ from services.router.domain.conversation import Change, Conversation
 from services.router.domain.identity import Customer, Recognised
 from services.router.domain.plan import Configuration
 from services.router.store import opt_outs, seen
+from services.router.store.callbacks import Callback
 from shared import events
 from shared.accounts import Inbox
 from shared.channels.contract import Channel
@@ -63,6 +64,8 @@ class Facts:
     settled: set[UUID] = field(default_factory=set)
     # What persons said of messages from an inbox.
     words: dict[tuple[UUID, str, str, bool], opt_outs.Word] = field(default_factory=dict)
+    # The newest callback of each conversation, where the batch asks for calls.
+    callbacks: dict[UUID, Callback] = field(default_factory=dict)
 
     def add(self, change: Change) -> None:
         c = change.after

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from services.router import files, identities
+from services.router import callbacks, files, identities
+from services.router.domain import callbacks as calling
 from services.router.domain import clocks, language, threads
 from services.router.domain.conversation import (
     Change,
@@ -23,6 +24,7 @@ from services.router.domain.identity import Customer
 from services.router.domain.plan import choose_policy
 from services.router.facts import OF_A_MESSAGE, Case, Facts, marks
 from services.router.queueing import enqueue
+from services.router.store import callbacks as wishes
 from services.router.store import conversations, seen
 from services.router.store.configuration import ConfigurationCache
 from shared import events
@@ -55,6 +57,10 @@ class Inbound:
 
     async def __call__(self, tx: Transaction, batch: Sequence[Event]) -> None:
         """Raises PoisonEvent for an event that cannot be decided."""
+        await self.take(tx, batch)
+
+    async def take(self, tx: Transaction, batch: Sequence[Event]) -> Facts:
+        """The same, for whoever wants to know what became of it."""
         facts = await self._load(tx, batch)
         for position, event in enumerate(batch):
             try:
@@ -63,6 +69,7 @@ class Inbound:
                 # Whatever a decision stumbles over is this event's doing: it reads nothing but it and the facts.
                 raise PoisonEvent(position, error) from error
         await _save(tx, facts)
+        return facts
 
     async def _load(self, tx: Transaction, batch: Sequence[Event]) -> Facts:
         configuration = await self._configuration.current(tx)
@@ -82,6 +89,8 @@ class Inbound:
         for conversation in await conversations.lock_of_peers(tx, inboxes, people, thread_ids, told):
             facts.add(Change.of(conversation, tx.now))
         await files.load(tx, facts, media)
+        if any(isinstance(event.data, events.CallbackRequested) for event in batch):
+            facts.callbacks = await wishes.latest(tx, list(facts.changes))
         return facts
 
 
@@ -89,6 +98,7 @@ async def _save(tx: Transaction, facts: Facts) -> None:
     await files.save(tx, facts)
     await conversations.save(tx, list(facts.changes.values()), facts.configuration)
     await identities.save(tx, facts)
+    await wishes.save(tx, facts.callbacks.values())
     await seen.mark(tx, facts.marks)
 
 
@@ -157,7 +167,9 @@ def _message(case: Case, facts: Facts) -> UUID:
     data, inbox, customer, occurred_at = case.event.data, case.inbox, case.person, case.occurred_at
     assert isinstance(data, events.MessageReceived)
     channel = facts.channels[inbox.channel]
-    change = _conversation(data, inbox, customer, facts, channel, occurred_at)
+    change = _conversation(
+        case, data.matter, facts, thread=data.thread, subject=data.subject, reopens=not data.automatic
+    )
     before = change.after
     verdict = language.decide(
         data.text,
@@ -215,17 +227,67 @@ def _show(change: Change, message: Message, data: events.MessageReceived) -> Non
         change.record(Resolved(because=BY_A_MACHINE), "router")
 
 
+def _callback(case: Case, facts: Facts) -> UUID:
+    """A request to be called: the customer's words where they gave some, and the call that they want.
+
+    Raises Rejected for a number that the brand does not call: a person sees it in `dead`. A time that passed on the way
+    means now.
+    """
+    data, inbox, customer = case.event.data, case.inbox, case.person
+    assert isinstance(data, events.CallbackRequested)
+    rules = calling.rules_of(inbox)
+    number = calling.number(data.sender.value, data.zone, rules, facts.now)
+    change = _conversation(case, data.matter, facts)
+    is_new = bool(change.entries) and isinstance(change.entries[-1].entry, Opened | Reopened)
+    customer.country, customer.changed = customer.country or number.country, True
+    verdict = language.Verdict(data.language, "told") if data.language else _spoken(data.text, change, case, facts)
+    message = Message(
+        kind="inbound",
+        author_kind=ACTOR,
+        text=data.text,
+        language=verdict.language,
+        occurred_at=case.occurred_at,
+        received_at=case.received_at,
+        raw=data.raw or None,
+    )
+    change.messages.append(message)
+    received = Received(message_id=message.id, author=ACTOR, occurred_at=case.occurred_at, customer_id=customer.id)
+    change.record(received, ACTOR)
+    _speak(change, customer, verdict)
+    known = facts.callbacks.get(change.after.id)
+    if known is not None and is_new:
+        known.start_anew()
+    wish = callbacks.Wish(number.e164, number.zone, max(data.preferred_at or facts.now, facts.now))
+    facts.callbacks[change.after.id] = callbacks.wished(change, known, wish, facts.configuration)
+    return message.id
+
+
+def _spoken(text: str, change: Change, case: Case, facts: Facts) -> language.Verdict:
+    """By the words, the customer's earlier ones, and the number's country; the inbox may serve many countries."""
+    return language.decide(
+        text,
+        facts.configuration.languages,
+        known=facts.recognised.people.languages(case.person.id),
+        conversation=change.after.language,
+        conversation_by=change.after.language_by,
+        country=case.person.country,
+        detect=facts.detect,
+    )
+
+
 def _conversation(
-    data: events.MessageReceived,
-    inbox: Inbox,
-    customer: Customer,
+    case: Case,
+    matter: str | None,
     facts: Facts,
-    channel: Channel,
-    occurred_at: datetime,
+    *,
+    thread: str | None = None,
+    subject: str = "",
+    reopens: bool = True,
 ) -> Change:
     """The change of the conversation that the message belongs to; opened or reopened where needed."""
-    candidates = facts.candidates(inbox.id, customer.id, data.thread)
-    choice = threads.choose(candidates, data.thread, data.matter, channel.reopen_within, occurred_at)
+    inbox, customer, channel = case.inbox, case.person, facts.channels[case.inbox.channel]
+    candidates = facts.candidates(inbox.id, customer.id, thread)
+    choice = threads.choose(candidates, thread, matter, channel.reopen_within, case.occurred_at)
     if choice.conversation is None:
         opened = Opened(
             inbox_id=inbox.id,
@@ -233,16 +295,16 @@ def _conversation(
             channel=inbox.channel,
             live=channel.live,
             weight=channel.weight,
-            thread=data.thread,
-            matter=data.matter,
-            subject=data.subject,
+            thread=thread,
+            matter=matter,
+            subject=subject,
             because=choice.because,
         )
         change = Change.opening(new_id(), inbox.brand_id, opened, ACTOR, facts.now)
         facts.add(change)
         return change
     change = facts.changes[choice.conversation.id]
-    if not change.after.is_open and not data.automatic:
+    if not change.after.is_open and reopens:
         change.record(Reopened(because=choice.because), ACTOR)
     return change
 
@@ -271,6 +333,7 @@ def _queue(change: Change, before: Conversation, facts: Facts) -> None:
 
 DECIDERS: Mapping[type[Data], Callable[[Case, Facts], UUID | None]] = {
     events.MessageReceived: _message,
+    events.CallbackRequested: _callback,
     events.Unrecognised: _unrecognised,
     events.IdentityChanged: identities.changed,
     events.OptOutChanged: identities.opted,

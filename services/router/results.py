@@ -1,17 +1,25 @@
 """The topics `results` and `dead`: what became of replies, and what nobody could handle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
+from services.router import callbacks
 from services.router.domain import clocks
 from services.router.domain.conversation import AnsweredElsewhere, Change, Message, Reopened, ReplyMoved, Resolved
 from services.router.domain.plan import Configuration, choose_policy
 from services.router.queueing import enqueue
-from services.router.store import conversations, dead, seen
+from services.router.store import agents, conversations, dead, seen
+from services.router.store import callbacks as wishes
 from services.router.store.configuration import ConfigurationCache
+from services.router.timers import AWAY_AFTER_LAPSES
+from shared.channels.contract import Channel, Permission
+from shared.channels.registry import CHANNELS
 from shared.db.transaction import Transaction
 from shared.errors import BadPayload, PoisonEvent
 from shared.events import (
+    AuthorKind,
+    CallEnded,
     DeadLetter,
     Event,
     ReplyAccepted,
@@ -29,17 +37,22 @@ Told = ReplyAccepted | ReplyProgressed | ReplyRefused | ReplyUnknown
 class Results:
     """The handler of the topic `results`."""
 
-    def __init__(self, configuration: ConfigurationCache) -> None:
+    def __init__(self, configuration: ConfigurationCache, channels: Sequence[Channel] = CHANNELS) -> None:
         self._configuration = configuration
+        self._channels: Mapping[str, Channel] = {channel.name: channel for channel in channels}
 
     async def __call__(self, tx: Transaction, batch: Sequence[Event]) -> None:
         """Raises PoisonEvent for an event that names a conversation or inbox that we do not have."""
         configuration = await self._configuration.current(tx)
         elsewhere = [event.data for event in batch if isinstance(event.data, ReplyMadeElsewhere)]
         of_peer = await conversations.of_peers(tx, [(data.inbox_id, data.peer) for data in elsewhere])
-        told = {e.data.conversation_id for e in batch if isinstance(e.data, Told)}
-        locked = await conversations.lock(tx, told | set(of_peer.values()))
+        told = {e.data.conversation_id for e in batch if isinstance(e.data, Told | CallEnded)}
+        called = {e.data.conversation_id for e in batch if isinstance(e.data, CallEnded)}
+        others = await wishes.others(tx, sorted(called)) if called else []
+        locked = await conversations.lock(tx, told | set(of_peer.values()) | {row["id"] for row in others})
         changes = {id_: Change.of(c, tx.now) for id_, c in locked.items()}
+        wished = await wishes.latest(tx, sorted(called)) if called else {}
+        calls = Calls(configuration, self._channels, wished, [(row["of"], row["id"]) for row in others])
         marks = [_mark(event, changes, of_peer) for event in batch]
         known = await seen.known(tx, [mark for mark in marks if mark is not None])
         fresh: list[tuple[seen.Mark, UUID, UUID | None]] = []
@@ -49,24 +62,67 @@ class Results:
             if mark in known:
                 continue
             known.add(mark)
-            change, message_id = _fold(event, changes, of_peer)
+            change, message_id = _fold(event, changes, of_peer, calls)
             _come_back(change, configuration)
             fresh.append((mark, change.after.brand_id, message_id))
         await conversations.save(tx, list(changes.values()), configuration)
+        await wishes.save(tx, wished.values())
+        if calls.absent:
+            await agents.count_lapse(tx, sorted(calls.absent), AWAY_AFTER_LAPSES)
         await seen.mark(tx, fresh)
+
+
+@dataclass(slots=True)
+class Calls:
+    """What the ends of calls need: callbacks by conversation, other conversations of the same customers."""
+
+    configuration: Configuration
+    channels: Mapping[str, Channel]
+    wished: Mapping[UUID, wishes.Callback]
+    others: Sequence[tuple[UUID, UUID]]
+    # Agents whose telephone nobody took: like an offer that they let lapse.
+    absent: set[UUID] = field(default_factory=set)
+
+    def fold(self, data: CallEnded, changes: Mapping[UUID, Change]) -> tuple[Change, UUID]:
+        change = changes[data.conversation_id]
+        if data.outcome == "agent_absent" and change.after.agent_id is not None:
+            self.absent.add(change.after.agent_id)
+        beside = [changes[id_] for of, id_ in self.others if of == change.after.id and id_ in changes]
+        others = [callbacks.Other(other, self._may_write(other)) for other in beside]
+        wished = self.wished.get(change.after.id)
+        return change, callbacks.ended(change, data, wished, others, self.configuration, ACTOR)
+
+    def _may_write(self, change: Change) -> Permission:
+        c = change.after
+        channel, inbox = self.channels.get(c.channel), self.configuration.inboxes.get(c.inbox_id)
+        if channel is None or inbox is None or channel.calls is not None:
+            return Permission(allowed=False, reason="no_channel")
+        return channel.may_write(ByAnAgent(c.reply_context), inbox, change.now)
+
+
+@dataclass(frozen=True, slots=True)
+class ByAnAgent:
+    """What an agent might write in a conversation."""
+
+    reply_context: bytes
+    author_kind: AuthorKind = "agent"
 
 
 def _mark(event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, str], UUID]) -> seen.Mark | None:
     data = event.data
     if isinstance(data, ReplyMadeElsewhere) and (data.inbox_id, data.peer) in of_peer:
         return (data.inbox_id, "elsewhere", data.keys[0])
-    if isinstance(data, Told) and data.conversation_id in changes:
+    if isinstance(data, Told | CallEnded) and data.conversation_id in changes:
         return (changes[data.conversation_id].after.inbox_id, "result", str(event.id))
     return None
 
 
-def _fold(event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, str], UUID]) -> tuple[Change, UUID]:
+def _fold(
+    event: Event, changes: dict[UUID, Change], of_peer: dict[tuple[UUID, str], UUID], calls: Calls
+) -> tuple[Change, UUID]:
     data = event.data
+    if isinstance(data, CallEnded):
+        return calls.fold(data, changes)
     if isinstance(data, ReplyMadeElsewhere):
         change = changes[of_peer[(data.inbox_id, data.peer)]]
         message = Message(

@@ -9,11 +9,13 @@ from uuid import UUID
 
 import asyncpg
 
+from services.router import callbacks
 from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Change, Conversation, DeadlinePassed, Lapsed, StepReached
 from services.router.domain.plan import Configuration, reached, steps_for
 from services.router.queueing import enqueue
 from services.router.store import agents, clocks, conversations, seen
+from services.router.store import callbacks as wishes
 from services.router.store.configuration import ConfigurationCache
 from shared.background import background
 from shared.bus import outbox
@@ -120,6 +122,22 @@ async def requeue_abandoned(tx: Transaction, configuration: Configuration) -> in
     return len(changes)
 
 
+async def call_back(tx: Transaction, configuration: Configuration) -> int:
+    """Callbacks whose time has come wait for an agent; those whose hours are over wait for the next ones."""
+    locked = await conversations.lock(tx, await wishes.due(tx, MOST), skip_locked=True)
+    changes = {id_: Change.of(c, tx.now) for id_, c in locked.items()}
+    wished = [w for w in (await wishes.latest(tx, sorted(locked))).values() if _is_due(w, tx.now)]
+    for callback in wished:
+        callbacks.come_due(changes[callback.conversation_id], callback, configuration)
+    await conversations.save(tx, list(changes.values()), configuration)
+    await wishes.save(tx, wished)
+    return len(wished)
+
+
+def _is_due(callback: wishes.Callback, now: datetime) -> bool:
+    return callback.state in ("scheduled", "queued") and callback.next_at is not None and callback.next_at <= now
+
+
 def _is_abandoned(c: Conversation, present: dict[UUID, agents.Presence], now: datetime) -> bool:
     if c.agent_id is None or (c.state == "assigned" and c.unanswered_since is None):
         return False
@@ -154,7 +172,7 @@ class Timers:
 
     async def _run(self) -> None:
         jobs: Iterable[Job] = (
-            tell_deadlines, reach_steps, lapse_offers, requeue_abandoned, self._tell_stalled, self._forget
+            tell_deadlines, reach_steps, lapse_offers, requeue_abandoned, call_back, self._tell_stalled, self._forget
         )  # fmt: skip
         while True:
             await asyncio.sleep(SWEEP_EVERY)

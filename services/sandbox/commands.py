@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Vendor = Literal["messenger", "mirakl", "whatsapp", "twilio"]
+Vendor = Literal["messenger", "mirakl", "whatsapp", "twilio", "phone"]
 Mode = Literal[
     "429", "500", "503", "error", "error_in_200", "hang", "slow", "drop_before", "drop_after_accept", "no_echo",
     "fail_later",

@@ -105,7 +105,7 @@ class Sandbox:
 
     def sent(self, vendor: Vendor) -> list[dict[str, Any]]:
         """What the vendor accepted from us, in order."""
-        return list(self.state.sent[vendor])
+        return list(self.state.sent.get(vendor, ()))
 
     def requests(self) -> list[dict[str, Any]]:
         """Every request with its verdict, in order."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from services.sandbox import oidc, whatsapp
 from services.sandbox.mail import post
+from services.sandbox.phone import Phone
 from services.sandbox.stand_in import Build
 from services.sandbox.twilio.stand_in import Twilio
 
@@ -12,4 +13,5 @@ STAND_INS: Mapping[tuple[str, ...], Build] = {
     ("whatsapp",): whatsapp.build,
     ("twilio_whatsapp", "twilio_sms"): Twilio,
     ("email",): post.build,
+    ("phone",): Phone,
 }

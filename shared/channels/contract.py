@@ -22,6 +22,7 @@ from shared.events import (
     IdentityChanged,
     MessageReceived,
     OptOutChanged,
+    PlaceCall,
     ReceiptReceived,
     SendReply,
     Unrecognised,
@@ -191,6 +192,30 @@ def always_allowed(_draft: Draft, _inbox: Inbox, _now: datetime) -> Permission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A call whose placing began at `started_at`; without the vendor's id its outcome is unknown."""
+
+    command: PlaceCall
+    started_at: datetime
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What a channel does that telephones: the agent first, then the customer.
+
+    `place(client, command, account, inbox, hook_url)` makes the one call to the vendor that begins it: the vendor's id,
+    or one of `shared.errors` is raised. `hook_url` is the account's own webhook address.
+    `follow(client, placed, account, inbox)` asks how it stands, as facts like those of the webhooks; none: it never
+    began. `hang_up(client, external_id, account, inbox)` ends it, also where it is over already.
+    """
+
+    place: Callable[[Any, PlaceCall, Account, Inbox, str], Awaitable[str]]
+    follow: Callable[[Any, Placed, Account, Inbox], Awaitable[Sequence[CallProgressed]]]
+    hang_up: Callable[[Any, str, Account, Inbox], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """A channel's table of contents.
 
@@ -220,6 +245,8 @@ class Channel:
     send: Callable[[Any, Try, Account, Inbox], Awaitable[str]]
     ask: Callable[[Any, Try, Account, Inbox], Awaitable[str | None]] | None = None
     locate: Callable[[Any, Attachment, Account, Inbox], Awaitable[Source]] | None = None
+    # Whoever takes a conversation of such a channel is called, and then the customer.
+    calls: Calls | None = None
     may_write: Callable[[Draft, Inbox, datetime], Permission] = always_allowed
     text_limit: int
     # What it takes as a file: most bytes by kind (`image`, `audio`, `video`, `file`); the rest leaves as a link.

@@ -2,10 +2,12 @@
 
 from shared.channels import email, messenger, mirakl, twilio, whatsapp
 from shared.channels.contract import Channel
+from shared.channels.twilio import phone
 from shared.errors import InboxMisconfigured
 
 CHANNELS: tuple[Channel, ...] = (
     messenger.channel, mirakl.channel, whatsapp.channel, twilio.whatsapp, twilio.sms, email.channel,
+    phone.channel,
 )  # fmt: skip
 _BY_NAME = {channel.name: channel for channel in CHANNELS}
 

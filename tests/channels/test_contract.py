@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.channels.contract import BadItem, Channel, Hook, Item, Page, Permission, Try
+from shared.accounts import Account
+from shared.channels.contract import BadItem, Channel, Hook, Item, Page, Permission, Placed, Try
 from shared.channels.http import client
 from shared.channels.registry import CHANNELS, channel
 from shared.errors import (
@@ -27,6 +28,7 @@ from shared.errors import (
 )
 from tests.channels.tables import (
     FAR_AHEAD,
+    HOOK_URL,
     REFERENCE,
     Vendor,
     a_hook,
@@ -44,6 +46,9 @@ HOOKED = pytest.mark.parametrize("it", [c for c in CHANNELS if c.receive is not 
 OVER_HTTP = [c for c in CHANNELS if c.connect is client]
 POLLED = pytest.mark.parametrize("it", [c for c in OVER_HTTP if c.poll is not None], ids=lambda it: it.name)
 CALLED = pytest.mark.parametrize("it", OVER_HTTP, ids=lambda it: it.name)
+# Those that carry texts; a telephone line carries calls.
+WRITES = pytest.mark.parametrize("it", [c for c in CHANNELS if c.text_limit], ids=lambda it: it.name)
+CALLS = pytest.mark.parametrize("it", [c for c in CHANNELS if c.calls is not None], ids=lambda it: it.name)
 
 NOW = datetime(2026, 8, 3, 9, 0, tzinfo=UTC)
 # PostgreSQL refuses index entries of 2 704 bytes; an id of ours is far below.
@@ -315,13 +320,13 @@ def _written(it: Channel, text: str) -> list[str]:
     return [part.text for part in it.render(a_reply(it.name, sample_of(it.name).REPLY_CONTEXT, text))]
 
 
-@EVERY
+@WRITES
 def test_a_text_at_the_limit_is_one_part_and_above_it_two(it: Channel) -> None:
     assert _written(it, "ä" * it.text_limit) == ["ä" * it.text_limit]
     assert [len(part) for part in _written(it, "ä" * (it.text_limit + 1))] == [it.text_limit, 1]
 
 
-@EVERY
+@WRITES
 def test_a_long_text_is_cut_between_words_and_loses_none(it: Channel) -> None:
     words = [f"word{n}" for n in range(it.text_limit // 3)]
     parts = _written(it, " ".join(words))
@@ -354,7 +359,7 @@ def test_a_context_of_somebody_else_is_refused(it: Channel, context: bytes) -> N
     assert isinstance(it.may_write(reply, sample_of(it.name).INBOX, NOW), Permission)
 
 
-@EVERY
+@WRITES
 def test_the_sample_reply_may_be_written_and_a_person_can_read_why(it: Channel) -> None:
     sample = sample_of(it.name)
     permission = it.may_write(a_reply(it.name, sample.REPLY_CONTEXT, "Hello"), sample.INBOX, NOW)
@@ -363,11 +368,18 @@ def test_the_sample_reply_may_be_written_and_a_person_can_read_why(it: Channel) 
 
 
 async def _send(it: Channel, answer: dict[str, Any]) -> str:
+    async with Vendor([answer]).client() as http:
+        return await _leave(it, http, sample_of(it.name).ACCOUNT)
+
+
+async def _leave(it: Channel, http: Any, account: Account) -> str:
+    """A reply, or where there are none a call."""
     sample = sample_of(it.name)
+    if it.calls is not None:
+        return await it.calls.place(http, sample.COMMAND, account, sample.INBOX, HOOK_URL)
     part = it.render(a_reply(it.name, sample.REPLY_CONTEXT, "A private word of the customer"))[0]
     attempt = Try(part=part, reference=REFERENCE, started_at=FAR_AHEAD - timedelta(days=1))
-    async with Vendor([answer]).client() as http:
-        return await it.send(http, attempt, sample.ACCOUNT, sample.INBOX)
+    return await it.send(http, attempt, account, sample.INBOX)
 
 
 @CALLED
@@ -414,12 +426,34 @@ async def test_no_error_tells_a_secret_or_what_somebody_wrote(it: Channel, statu
 
 @EVERY
 async def test_an_account_without_its_secrets_is_misconfigured(it: Channel) -> None:
-    sample = sample_of(it.name)
-    part = it.render(a_reply(it.name, sample.REPLY_CONTEXT, "Hello"))[0]
-    attempt = Try(part=part, reference=REFERENCE, started_at=NOW)
     async with it.connect(plain_httpx=True) as vendor:
         with pytest.raises(InboxMisconfigured):
-            await it.send(vendor, attempt, replace(sample.ACCOUNT, secrets={}), sample.INBOX)
+            await _leave(it, vendor, replace(sample_of(it.name).ACCOUNT, secrets={}))
+
+
+@CALLS
+async def test_a_line_carries_no_texts_and_a_person_can_read_why(it: Channel) -> None:
+    sample = sample_of(it.name)
+    permission = it.may_write(a_reply(it.name, sample.REPLY_CONTEXT, "Hello"), sample.INBOX, NOW)
+    assert not permission.allowed
+    assert permission.sentence
+    with pytest.raises(Rejected) as caught:
+        it.render(a_reply(it.name, sample.REPLY_CONTEXT, "Hello"))
+    assert caught.value.code == permission.reason
+
+
+@CALLS
+async def test_every_status_of_asking_about_a_call_is_an_error_of_ours(it: Channel) -> None:
+    assert it.calls is not None
+    sample = sample_of(it.name)
+    for external_id in (None, sample.ACCEPTED[2]):
+        placed = Placed(command=sample.COMMAND, started_at=NOW, external_id=external_id)
+        for status in (s for s in STATUSES if s != 200):
+            async with Vendor([{"status": status, "body": "<html>"}]).client() as http:
+                with pytest.raises(DragomanError) as caught:
+                    await it.calls.follow(http, placed, sample.ACCOUNT, sample.INBOX)
+            # Asking changes nothing, so nothing is in doubt.
+            assert not isinstance(caught.value, OutcomeUnknown), status
 
 
 # what is shown of a capture is what goes on the bus

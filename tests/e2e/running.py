@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from services.serving import listen, serve
 from services.together import OPENID, MailPorts, configure, free_port, sample, together
 from shared.bus.contract import Bus
+from shared.clock import Clock, DatabaseClock
 from shared.parts import Parts
 from shared.secrets import Vault
 from shared.settings import Settings
@@ -55,7 +56,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    database_url: str, folder: Path, bus: Bus | None = None, **settings: object
+    database_url: str, folder: Path, bus: Bus | None = None, clock: Clock | None = None, **settings: object
 ) -> AsyncIterator[Running]:
     """Configured with the sample, until left."""
     listening = listen("127.0.0.1", 0)
@@ -69,6 +70,7 @@ async def running(
         database_url=database_url,
         bus=bus or a_bus(1),
         vault=Vault([Fernet.generate_key().decode()]),
+        clock=clock or DatabaseClock(),
     )
     wanted = sample(f"{url}/sandbox", MailPorts(free_port(), free_port()))
     await configure(parts, wanted)

@@ -4,6 +4,7 @@ from services.router.api import (
     admin,
     agents,
     attachments,
+    callbacks,
     changes,
     conversations,
     customers,
@@ -36,7 +37,8 @@ def build(api: Api) -> Documented:
     problems.install(app)
     app.add_middleware(BodyLimit)
     for module in (
-        sign_in, agents, conversations, changes, replies, attachments, customers, queues, stream, admin, keys
+        sign_in, agents, conversations, changes, replies, callbacks, attachments, customers, queues, stream, admin,
+        keys,
     ):  # fmt: skip
         app.include_router(module.api)
     app.router.routes.extend(routes(filter(None, (api.settings.address, api.settings.oidc_issuer))))

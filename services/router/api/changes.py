@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from services.router.api import documents as d
 from services.router.api.auth import Actor, Caller
+from services.router.api.calling import begin
 from services.router.api.context import Api, Context
 from services.router.api.permissions import author_kind, give, known_to, offered_to, open_to, wrong_state
 from services.router.api.problems import Problem, responses
@@ -78,11 +79,12 @@ async def accept(
     conversation_id: UUID, request: Request, context: Context, who: Actor, if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:  # fmt: skip
-    """Takes what is held out to me; its units have been mine since the offer."""
+    """Takes what is held out to me; its units have been mine since the offer. Of a line that calls I am called now."""
 
     async def work(tx: Transaction) -> Done:
         change = Change.of(offered_to(await matching(tx, conversation_id, if_match), who), tx.now)
         change.record(Assigned(agent_id=who.agent, because="accepted"), who.actor)
+        await begin(tx, context, await context.cache.current(tx), change, who)
         return await save(tx, context, change)
 
     return await effect(context, who, request, idempotency_key, work)
@@ -121,6 +123,7 @@ async def claim(
         change = Change.of(c, tx.now)
         change.record(Assigned(agent_id=who.agent, because="claimed"), who.actor)
         change.explain("agent", agent=who.agent, how="claimed", pool=pool)
+        await begin(tx, context, configuration, change, who)
         return await save(tx, context, change)
 
     return await effect(context, who, request, idempotency_key, work)

@@ -29,7 +29,7 @@ TIMELINE = 50
 async def list_conversations(
     context: Context,
     who: Who,
-    state: Annotated[Literal["waiting", "offered", "assigned", "resolved"] | None, Query()] = None,
+    state: Annotated[Literal["scheduled", "waiting", "offered", "assigned", "resolved"] | None, Query()] = None,
     agent: Annotated[Literal["me"] | None, Query(description="Only what I hold")] = None,
     language: Annotated[str | None, Query(pattern="^[a-z]{2,3}$")] = None,
     cursor: Cursor = None,

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from services.router.domain.conversation import (
     AnsweredElsewhere,
+    CallEnded,
     ClockStarted,
     Conversation,
     DeadlinePassed,
@@ -63,6 +64,8 @@ def fold_clocks(clocks: dict[UUID, Clock], row: HistoryRow) -> dict[UUID, Clock]
         case ReplyMoved(state="accepted", at=at):
             return _end(clocks, "met", at)
         case AnsweredElsewhere(occurred_at=at):
+            return _end(clocks, "met", at)
+        case CallEnded(is_answer=True, answered_at=at):
             return _end(clocks, "met", at)
         case Resolved(answered=False):
             return _end(clocks, "stopped", row.at)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,7 +11,11 @@ import msgspec
 from shared.events import Data, Event
 from shared.ids import new_id
 
-State = Literal["waiting", "offered", "assigned", "resolved"]
+State = Literal["scheduled", "waiting", "offered", "assigned", "resolved"]
+
+
+# Called back in time, whether or not the customer could take it.
+ANSWERS = frozenset({"talked", "customer_absent", "machine", "busy"})
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
@@ -129,6 +133,39 @@ class AttachmentSettled(Entry, frozen=True, kw_only=True, tag="attachment_settle
     reason: str = ""
 
 
+class CallbackScheduled(Entry, frozen=True, kw_only=True, tag="callback_scheduled"):
+    """Nobody holds it until `call_at`, when it waits for an agent who calls."""
+
+    callback_id: UUID
+    call_at: datetime
+    because: str
+
+
+class CallPlaced(Entry, frozen=True, kw_only=True, tag="call_placed"):
+    call_id: UUID
+    agent_id: UUID
+    attempt: int
+
+
+class CallEnded(Entry, frozen=True, kw_only=True, tag="call_ended"):
+    """How a call ended; one that reached the customer's phone is the answer that they asked for."""
+
+    call_id: UUID
+    message_id: UUID
+    outcome: str
+    at: datetime
+    seconds: int = 0
+    code: str = ""
+
+    @property
+    def is_answer(self) -> bool:
+        return self.outcome in ANSWERS
+
+    @property
+    def answered_at(self) -> datetime:
+        return self.at - timedelta(seconds=self.seconds)
+
+
 class DeadlinePassed(Entry, frozen=True, kw_only=True, tag="deadline_passed"):
     clock_id: UUID
     what: Literal["near", "missed"]
@@ -144,8 +181,8 @@ class Resolved(Entry, frozen=True, kw_only=True, tag="resolved"):
 
 AnyEntry = (
     Opened | Reopened | Received | Unrecognised | LanguageSet | ClockStarted | Queued | StepReached | Offered | Declined
-    | Lapsed | Assigned | ReplyWritten | ReplyMoved | AnsweredElsewhere | NoteAdded | AttachmentSettled | DeadlinePassed
-    | Resolved
+    | Lapsed | Assigned | ReplyWritten | ReplyMoved | AnsweredElsewhere | NoteAdded | AttachmentSettled
+    | CallbackScheduled | CallPlaced | CallEnded | DeadlinePassed | Resolved
 )  # fmt: skip
 
 
@@ -239,6 +276,14 @@ def _reply_moved(c: Conversation, e: ReplyMoved, _at: datetime) -> Conversation:
     return _answered(c, e.at) if e.state == "accepted" else c
 
 
+def _scheduled(c: Conversation, _e: CallbackScheduled, _at: datetime) -> Conversation:
+    return replace(c, state="scheduled", agent_id=None, next_step_at=None, declined_by=(), resolved_at=None)
+
+
+def _call_ended(c: Conversation, e: CallEnded, _at: datetime) -> Conversation:
+    return _answered(c, e.answered_at) if e.is_answer else c
+
+
 def _resolved(c: Conversation, e: Resolved, at: datetime) -> Conversation:
     return replace(
         c,
@@ -265,6 +310,8 @@ _STEPS: dict[type[Entry], Callable[[Conversation, Any, datetime], Conversation]]
     Lapsed: _declined,
     Assigned: _assigned,
     ReplyMoved: _reply_moved,
+    CallbackScheduled: _scheduled,
+    CallEnded: _call_ended,
     AnsweredElsewhere: lambda c, e, _at: _answered(c, e.occurred_at),
     Resolved: _resolved,
 }
@@ -306,7 +353,7 @@ class HistoryRow:
 class Message:
     """A row of `router.message`."""
 
-    kind: Literal["inbound", "reply", "note", "unrecognised", "elsewhere"]
+    kind: Literal["inbound", "reply", "note", "unrecognised", "elsewhere", "call"]
     author_kind: str
     occurred_at: datetime
     received_at: datetime

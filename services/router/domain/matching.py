@@ -26,6 +26,8 @@ class Waiting:
     declined_by: frozenset[UUID] = frozenset()
     last_agent_id: UUID | None = None
     last_agent_at: datetime | None = None
+    # Who takes it is called.
+    needs_phone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,7 @@ class FreeAgent:
     idle_since: datetime
     pools: Mapping[UUID, Level]
     brands: frozenset[UUID]
+    has_phone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,8 @@ def _objection(conversation: Waiting, agent: FreeAgent, floor: _Floor) -> str | 
         return "does not work for this brand"
     if agent.agent_id in conversation.declined_by:
         return "declined it in this round"
+    if conversation.needs_phone and not agent.has_phone:
+        return "has no phone"
     if floor.spare[agent.agent_id] < conversation.weight:
         return "too little capacity left"
     return None

@@ -27,6 +27,10 @@ class Agent:
     # What the OpenID issuer calls them where that is not their handle.
     subject: str | None = None
     is_active: bool = True
+    # E.164; only who has one is called.
+    phone: str | None = None
+    # In which they are spoken to by machines.
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,9 @@ async def abandoned(tx: Transaction, limit: int) -> list[UUID]:
         LEFT JOIN router.presence AS p ON p.agent_id = a.agent_id
         WHERE a.state <> 'ended' AND (a.state = 'offered' OR c.unanswered_since IS NOT NULL)
           AND (p.agent_id IS NULL OR p.until <= $1)
+          -- On the telephone nobody tells us that they are there; the end of the call does.
+          AND NOT EXISTS (SELECT FROM router.callback AS b
+                          WHERE b.conversation_id = a.conversation_id AND b.state = 'calling')
         ORDER BY a.conversation_id LIMIT $2
         """,
         tx.now,

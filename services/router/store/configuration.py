@@ -32,7 +32,9 @@ async def _load(tx: Transaction, revision: int) -> Configuration:
         "SELECT id, brand_id, account_id, channel, address, name, locale, country, settings FROM config.inbox"
     )
     pools = await tx.fetch("SELECT id, handle, name, language, brands, channels FROM config.pool")
-    agents = await tx.fetch("SELECT id, handle, name, role, capacity, brands, subject, is_active FROM config.agent")
+    agents = await tx.fetch(
+        "SELECT id, handle, name, role, capacity, brands, subject, is_active, phone, language FROM config.agent"
+    )
     plans = await tx.fetch("SELECT id, handle, brand_id, language, channel, steps FROM config.plan ORDER BY handle")
     policies = await tx.fetch("SELECT * FROM config.policy ORDER BY handle")
     brands = await tx.fetch("SELECT id, name FROM config.brand")

@@ -18,6 +18,7 @@ from services.router.domain.conversation import (
     AnsweredElsewhere,
     AnyEntry,
     Assigned,
+    CallEnded,
     Change,
     Conversation,
     DeadlinePassed,
@@ -48,6 +49,8 @@ from shared.events import (
 from shared.ids import new_id
 
 SOURCE = "router"
+# The entries that take a conversation from whoever holds it.
+ENDS = ("declined", "lapsed", "resolved", "queued", "assigned", "callback_scheduled")
 E = TypeVar("E", bound=Entry)
 
 COLUMNS = [field.name for field in fields(Conversation)]
@@ -253,6 +256,8 @@ async def _write_clocks(tx: Transaction, changes: Sequence[Change]) -> None:
                     marks.append((id_, what, row.at))
                 case Resolved(answered=False):
                     ended.append((change.after.id, "stopped", row.at))
+                case CallEnded(is_answer=True, answered_at=at):
+                    ended.append((change.after.id, "met", at))
                 case AnsweredElsewhere(occurred_at=at):
                     ended.append((change.after.id, "met", at))
         fresh += [(change.after, clock) for clock in clocks.values()]
@@ -402,7 +407,7 @@ async def _write_assignments(tx: Transaction, changes: Sequence[Change]) -> None
 
 def _why_ended(change: Change) -> str:
     tags = [str(row.entry.__struct_config__.tag) for row in change.entries]
-    return next((tag for tag in tags if tag in ("declined", "lapsed", "resolved", "queued", "assigned")), tags[0])
+    return next((tag for tag in tags if tag in ENDS), tags[0])
 
 
 def routing_events(change: Change) -> list[Event]:

@@ -170,4 +170,6 @@ class Call(SQLModel, table=True):
     code: str = text()
     expires_at: datetime = instant(nullable=False)
     created_at: datetime = instant(nullable=False)
+    # When placing it last began: what the vendor began before that is another call.
+    started_at: datetime | None = instant(nullable=True)
     ended_at: datetime | None = instant(nullable=True)

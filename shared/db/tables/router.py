@@ -353,13 +353,13 @@ class Suggestion(SQLModel, table=True):
 
 
 class Callback(SQLModel, table=True):
-    """A wish to be called back and its attempts; `next_at` is when it may be called next."""
+    """A wish to be called back and its attempts; `next_at` is when it may be called next, or how long."""
 
     __tablename__ = "callback"
     __table_args__ = (
         conversation_reference(),
         UniqueConstraint("brand_id", "id"),
-        Index("ix_callback_due", "next_at", postgresql_where=sql("state = 'scheduled'")),
+        Index("ix_callback_due", "next_at", postgresql_where=sql("state IN ('scheduled', 'queued')")),
         Index(None, "conversation_id"),
         Index(None, "brand_id", "phone", "created_at"),
         SCHEMA,

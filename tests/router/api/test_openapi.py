@@ -7,7 +7,16 @@ import pytest
 
 from tests.router.api.conftest import Client
 
-UNLOCKED = {"addNote", "withdrawReply", "replayReply", "replayDead", "uploadAttachment", "createApiKey"}
+UNLOCKED = {
+    "addNote",
+    "withdrawReply",
+    "replayReply",
+    "replayDead",
+    "uploadAttachment",
+    "createApiKey",
+    "requestCallback",
+    "withdrawCallback",
+}
 # What whoever has no token yet may ask.
 PUBLIC = {"getSignIn"}
 

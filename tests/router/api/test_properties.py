@@ -35,6 +35,7 @@ from shared.secrets import Vault
 from shared.settings import Settings
 from tests import servers
 from tests.router.api.parts import KEY, an_api
+from tests.router.line import a_wish, with_a_line
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of, world
 
@@ -112,7 +113,9 @@ async def _fill(w: World) -> Known:
     await w.fetch("UPDATE config.agent SET capacity = 40")
     await w.fetch("UPDATE config.revision SET n = n + 1")
     await w.there("anna")
+    await with_a_line(w, a_day_per_number=1000, a_day=100_000)
     await w.receive(*(w.message(sender=f"s{n}") for n in range(16)))
+    await w.receive(*(a_wish(w, f"+4930231251{n:02}") for n in range(30)))
     await round_(w)
     await w.receive(*(w.message(sender=f"w{n}") for n in range(4)))
     await w.receive(*(w.message(sender=f"n{n}", name="Ina Kunde") for n in range(3)))
@@ -142,6 +145,7 @@ async def _fill(w: World) -> Known:
             "reply_id": [r["id"] for r in await tx.fetch("SELECT id FROM router.message WHERE kind = 'reply'")],
             "dead_id": [dead.id_of(letter)],
             "key_id": [key_id],
+            "callback_id": [row["id"] for row in await tx.fetch("SELECT id FROM router.callback")],
         }
 
 
