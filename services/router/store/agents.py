@@ -79,12 +79,8 @@ async def available(tx: Transaction) -> list[UUID]:
 
 
 async def loads(tx: Transaction, agent_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The units that each agent's open assignments and offers take."""
-    rows = await tx.fetch(
-        "SELECT agent_id, sum(weight)::int AS load FROM router.assignment "
-        "WHERE agent_id = ANY ($1::uuid[]) AND state <> 'ended' GROUP BY agent_id",
-        list(agent_ids),
-    )
+    """The units that each agent's open assignments and offers take, in all brands whoever asks."""
+    rows = await tx.fetch("SELECT agent_id, load FROM router.loads($1::uuid[])", list(agent_ids))
     return dict.fromkeys(agent_ids, 0) | {row["agent_id"]: row["load"] for row in rows}
 
 

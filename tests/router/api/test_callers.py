@@ -12,6 +12,7 @@ from services.router.api.pages import EARLIEST, LATEST, read_cursor, write_curso
 from services.router.api.problems import Problem
 from shared.ids import new_id
 from tests.router.api.conftest import Client
+from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of
 
 
@@ -198,3 +199,16 @@ async def test_the_database_itself_shows_an_unscoped_query_nothing(api: Client, 
                 "INSERT INTO router.audit (id, brand_id, at, actor, action, data) VALUES ($1, $2, $3, 'a', 'b', '{}')",
                 new_id(), id_of("shop"), tx.now,
             )  # fmt: skip
+
+
+async def test_an_agents_load_counts_in_every_brand_whoever_asks(api: Client, w: World) -> None:
+    """A supervisor of one brand sees nothing of the other, and yet cannot overload who works for both."""
+    lead = await api.key("lead", "supervisor", "shop")
+    await w.receive(*(w.message(inbox="other-chat", sender=f"k{n}") for n in range(2)))
+    await w.there("anna")
+    assert await round_(w) == 2
+    path = await api.received()
+    given = await api.post(f"{path}/transfer", lead, {"agent_id": str(id_of("anna"))})
+    assert (given.status_code, given.json()["code"]) == (409, "no_capacity")
+    shown = {agent["agent_id"]: agent for agent in (await api.get("/v1/agents", lead)).json()["items"]}
+    assert shown[str(id_of("anna"))]["load"] == 2
