@@ -27,7 +27,7 @@ from tests import dovecot, servers
 from tests.channels.email.sample import ACCOUNT, INBOX
 from tests.e2e.running import until
 
-READ, MAILS = 200, 3_000
+READ, MAILS = 200, 1_000
 ADDRESS, PASSWORD = "support@alpenlicht.example", "sandbox-mail-password"
 PARAGRAPH = "Guten Tag, wo bleibt meine Bestellung? Ich warte seit zwei Wochen darauf, und niemand antwortet. "
 
