@@ -167,6 +167,18 @@ def test_sms_writes_where_a_file_is_unless_its_number_sends_files() -> None:
     assert expressible(large, sms, an_inbox("twilio_sms", mms=True), lambda _: "https://x").attachments == []
 
 
+@pytest.mark.parametrize(
+    ("media_type", "size", "is_media"),
+    [("image/png", 5_000_000, True), ("image/png", 5_000_001, False), ("image/gif", 1000, False)],
+)
+def test_whatsapp_takes_pictures_of_some_kinds_up_to_a_size(media_type: str, size: int, is_media: bool) -> None:
+    picture = {"kind": "image", "sha256": "a" * 64, "size": size, "media_type": media_type}
+    reply = a_reply("twilio_whatsapp", sample_of("twilio_whatsapp").REPLY_CONTEXT, "Hier:", [picture])
+    carried = expressible(reply, whatsapp, an_inbox("twilio_whatsapp"), lambda _: "https://files.example.com/a")
+    assert bool(carried.attachments) is is_media
+    assert carried.text == ("Hier:" if is_media else "Hier:\n\nhttps://files.example.com/a")
+
+
 def test_both_are_channels_of_the_registry() -> None:
     assert channel("twilio_whatsapp") is whatsapp
     assert channel("twilio_sms") is sms
