@@ -124,6 +124,21 @@ def test_a_status_that_is_told_again_is_known_by_the_same_key_and_another_is_not
 
 
 @pytest.mark.parametrize(
+    ("status", "states"),
+    [
+        ("accepted", []), ("scheduled", []), ("queued", []), ("sending", []), ("sent", ["sent"]),
+        ("delivered", ["delivered"]), ("read", ["read"]), ("undelivered", ["failed"]),
+        ("failed", ["failed"]), ("canceled", ["failed"]),
+        ("partially_delivered", []), ("new", []),
+    ],
+)  # fmt: skip
+def test_what_each_status_tells(status: str, states: list[str]) -> None:
+    body = {"MessageSid": "SM" + "a" * 32, "From": "+15550001111", "To": "+4917604069001", "MessageStatus": status}
+    items = sms.receive(a_hook(encoded("twilio_sms", body)), an_account("twilio_sms")).items
+    assert [item.data.state for item in items] == states
+
+
+@pytest.mark.parametrize(
     ("value", "country"),
     [("+4917604069001", "DE"), ("+12025550123", "US"), ("+447700900123", "GB"), ("+35312345678", "IE"),
      ("+80012345678", None), ("+21012345678", None), ("US.1349", "US"), ("us.1349", None), ("70800", None),
