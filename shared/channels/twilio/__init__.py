@@ -6,7 +6,7 @@ from shared.channels.contract import Channel
 from shared.channels.twilio.inbound import receive, verify
 from shared.channels.twilio.media import locate
 from shared.channels.twilio.outbound import TEXT_LIMIT, ask, render, send
-from shared.channels.twilio.rules import SMS, WHATSAPP, WHATSAPP_MEDIA, may_write, sms_media
+from shared.channels.twilio.rules import SMS, WHATSAPP, WHATSAPP_MEDIA, WHATSAPP_MEDIA_TYPES, may_write, sms_media
 
 # The longest that people may write, in the script that takes the most bytes of a form, and as much beside it.
 BODY_LIMIT = 262_144
@@ -26,6 +26,7 @@ whatsapp = Channel(
     may_write=partial(may_write, product=WHATSAPP),
     text_limit=TEXT_LIMIT,
     media_limit=WHATSAPP_MEDIA,
+    media_types=WHATSAPP_MEDIA_TYPES,
     body_limit=BODY_LIMIT,
     suppresses=SUPPRESSES,
 )

@@ -60,6 +60,17 @@ SMS = Product(
     files_bytes=MMS_BYTES,
 )
 WHATSAPP_MEDIA = {"image": 5_000_000, "audio": 16_000_000, "video": 16_000_000, "file": 16_000_000}
+# Others are refused only after they were accepted (63005, 63021): they leave as links.
+WHATSAPP_MEDIA_TYPES = frozenset(
+    {
+        "image/jpeg", "image/png", "audio/aac", "audio/amr", "audio/mp4", "audio/mpeg", "audio/ogg", "video/3gpp",
+        "video/mp4", "application/pdf", "application/msword", "application/vnd.ms-excel",
+        "application/vnd.ms-powerpoint",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "text/vcard",
+    }
+)  # fmt: skip
 MMS_MEDIA = dict.fromkeys(("image", "audio", "video", "file"), MMS_BYTES)
 
 

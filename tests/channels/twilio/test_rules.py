@@ -124,6 +124,21 @@ def test_a_status_that_is_told_again_is_known_by_the_same_key_and_another_is_not
 
 
 @pytest.mark.parametrize(
+    ("status", "states"),
+    [
+        ("accepted", []), ("scheduled", []), ("queued", []), ("sending", []), ("sent", ["sent"]),
+        ("delivered", ["delivered"]), ("read", ["read"]), ("undelivered", ["failed"]),
+        ("failed", ["failed"]), ("canceled", ["failed"]),
+        ("partially_delivered", []), ("new", []),
+    ],
+)  # fmt: skip
+def test_what_each_status_tells(status: str, states: list[str]) -> None:
+    body = {"MessageSid": "SM" + "a" * 32, "From": "+15550001111", "To": "+4917604069001", "MessageStatus": status}
+    items = sms.receive(a_hook(encoded("twilio_sms", body)), an_account("twilio_sms")).items
+    assert [item.data.state for item in items] == states
+
+
+@pytest.mark.parametrize(
     ("value", "country"),
     [("+4917604069001", "DE"), ("+12025550123", "US"), ("+447700900123", "GB"), ("+35312345678", "IE"),
      ("+80012345678", None), ("+21012345678", None), ("US.1349", "US"), ("us.1349", None), ("70800", None),
@@ -165,6 +180,18 @@ def test_sms_writes_where_a_file_is_unless_its_number_sends_files() -> None:
     assert written.attachments == []
     large = a_reply("twilio_sms", sample_of("twilio_sms").REPLY_CONTEXT, "", [picture | {"size": 5_000_001}])
     assert expressible(large, sms, an_inbox("twilio_sms", mms=True), lambda _: "https://x").attachments == []
+
+
+@pytest.mark.parametrize(
+    ("media_type", "size", "is_media"),
+    [("image/png", 5_000_000, True), ("image/png", 5_000_001, False), ("image/gif", 1000, False)],
+)
+def test_whatsapp_takes_pictures_of_some_kinds_up_to_a_size(media_type: str, size: int, is_media: bool) -> None:
+    picture = {"kind": "image", "sha256": "a" * 64, "size": size, "media_type": media_type}
+    reply = a_reply("twilio_whatsapp", sample_of("twilio_whatsapp").REPLY_CONTEXT, "Hier:", [picture])
+    carried = expressible(reply, whatsapp, an_inbox("twilio_whatsapp"), lambda _: "https://files.example.com/a")
+    assert bool(carried.attachments) is is_media
+    assert carried.text == ("Hier:" if is_media else "Hier:\n\nhttps://files.example.com/a")
 
 
 def test_both_are_channels_of_the_registry() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
@@ -210,6 +210,8 @@ PIECES = [
 FORMS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 
+@example("A==41%2B")
+@example("A=%2B=\n")
 @given(FORMS | st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "replace")))
 def test_a_form_is_read_as_the_standard_library_reads_it(text: str) -> None:
     found = [(name, value) for name, values in fields_of(posted(URL, "", text.encode())).items() for value in values]
