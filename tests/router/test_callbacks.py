@@ -247,17 +247,22 @@ async def three_calls(w: World, api: Client) -> None:
     await hang_up(w, "customer_absent")
 
 
+async def one_person(w: World) -> None:
+    """Whoever wrote in the chat is known to have the telephone that asks for calls."""
+    await w.fetch(
+        "INSERT INTO router.identity (id, brand_id, kind, value, scope, name, customer_id, created_at) "
+        "SELECT gen_random_uuid(), brand_id, 'phone', '+493023125123', $2, '', id, $1 FROM router.customer",
+        w.clock.at, str(id_of("shop-line")),
+    )  # fmt: skip
+
+
 async def test_after_three_calls_they_are_written_to_where_they_wrote(w: World, api: Client) -> None:
     wrote = w.message("Hallo, sind Sie da? Ich habe eine Frage.", sender="kunde")
     await w.receive(wrote)
     await w.there("bernd")
     chat = await w.value("SELECT id FROM router.conversation")
     await api.post(f"/v1/conversations/{chat}/resolve", "sam", {})
-    # The person of the chat and of the telephone are one, as an agent once confirmed.
-    await w.fetch(
-        "INSERT INTO router.identity (id, brand_id, kind, value, name, customer_id, created_at) "
-        "SELECT gen_random_uuid(), brand_id, 'phone', '+493023125123', '', id, $1 FROM router.customer", w.clock.at,
-    )  # fmt: skip
+    await one_person(w)
     await three_calls(w, api)
     rows = {r["id"]: r["state"] for r in await w.fetch("SELECT id, state FROM router.conversation")}
     assert rows == {chat: "waiting", await the_conversation(w): "resolved"}
@@ -283,18 +288,19 @@ async def test_without_anywhere_to_write_the_last_agent_sees_it(w: World, api: C
     assert await check(w.router) == (2, [])
 
 
-async def test_who_opted_out_of_an_inbox_is_not_written_to_there(w: World, api: Client) -> None:
+@pytest.mark.parametrize(("opted_out", "state"), [(True, "unreached"), (False, "written")])
+async def test_who_opted_out_of_an_inbox_is_not_written_to_there(
+    w: World, api: Client, opted_out: bool, state: str
+) -> None:
     await w.receive(w.message(sender="kunde"))
+    await one_person(w)
     await w.fetch(
-        "INSERT INTO router.identity (id, brand_id, kind, value, name, customer_id, created_at) "
-        "SELECT gen_random_uuid(), brand_id, 'phone', '+493023125123', '', id, $1 FROM router.customer", w.clock.at,
-    )  # fmt: skip
-    await w.fetch(
-        "INSERT INTO router.opt_out (inbox_id, kind, value, brand_id, at) VALUES ($1, 'chat', 'kunde', $2, $3)",
-        id_of("shop-chat"), id_of("shop"), w.clock.at,
+        "INSERT INTO router.opt_out (inbox_id, kind, value, brand_id, at, opted_out, marketing_only) "
+        "VALUES ($1, 'chat', 'kunde', $2, $3, $4, false)",
+        id_of("shop-chat"), id_of("shop"), w.clock.at, opted_out,
     )  # fmt: skip
     await three_calls(w, api)
-    assert await w.value("SELECT state FROM router.callback") == "unreached"
+    assert await w.value("SELECT state FROM router.callback") == state
 
 
 async def test_whoever_talks_for_an_hour_is_not_taken_for_gone(w: World, api: Client) -> None:

@@ -143,7 +143,8 @@ async def others(tx: Transaction, conversation_ids: Sequence[UUID]) -> list[asyn
                     AND coalesce(k.survivor_id, k.id) IN (p.id, p.survivor_id))
               AND NOT EXISTS (
                   SELECT FROM router.opt_out AS x JOIN router.identity AS i USING (brand_id, kind, value)
-                  WHERE x.inbox_id = w.inbox_id AND i.customer_id = w.customer_id)
+                  WHERE x.inbox_id = w.inbox_id AND i.customer_id = w.customer_id
+                    AND x.opted_out AND NOT x.marketing_only)
             ORDER BY w.last_inbound_at DESC NULLS LAST, w.id DESC LIMIT $2
         ) AS o
         WHERE n.id = ANY ($1::uuid[])
