@@ -20,7 +20,7 @@ bearer = HTTPBearer(
 LACKING: dict[Scope, str] = {
     "read": "This role cannot look",
     "write": "A brand can look, not act",
-    "callbacks": "Only a brand's server or an admin can do this",
+    "callbacks": "Only a brand, or whoever leads, asks for calls",
     "admin": "Only an admin can do this",
 }
 
@@ -45,14 +45,14 @@ async def caller(
     return found
 
 
-def needing(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    """Raises Problem 403 for whoever lacks this by their role, or by their key's scopes."""
+def needing(*scopes: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    """Raises Problem 403 for whoever has none of these by their role, or by their key's scopes."""
 
     async def checked(who: Annotated[Caller, Depends(caller)]) -> Caller:
-        if scope not in SCOPES_OF[who.role]:
-            raise Problem(403, "not_allowed", LACKING[scope])
-        if scope not in who.scopes:
-            raise Problem(403, "out_of_scope", f"This key was made without the scope {scope}")
+        if SCOPES_OF[who.role].isdisjoint(scopes):
+            raise Problem(403, "not_allowed", LACKING[scopes[0]])
+        if who.scopes.isdisjoint(scopes):
+            raise Problem(403, "out_of_scope", f"This key was made without the scope {scopes[0]}")
         return who
 
     return checked
@@ -61,4 +61,7 @@ def needing(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
 Anybody = Annotated[Caller, Depends(caller)]
 Who = Annotated[Caller, Depends(needing("read"))]
 Actor = Annotated[Caller, Depends(needing("write"))]
+Asker = Annotated[Caller, Depends(needing("callbacks"))]
+# A shop's server may see what became of its own wishes.
+AskerOrWho = Annotated[Caller, Depends(needing("read", "callbacks"))]
 Admin = Annotated[Caller, Depends(needing("admin"))]

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.router import callbacks
 from services.router.api import documents as d
-from services.router.api.auth import Actor, Caller, Who
+from services.router.api.auth import Actor, Asker, AskerOrWho, Caller
 from services.router.api.calling import begin, calls
 from services.router.api.changes import CHANGES, save
 from services.router.api.context import Context
@@ -71,7 +71,7 @@ class CallbackRequest(Form):
     operation_id="requestCallback",
 )  # fmt: skip
 async def request_callback(
-    request: Request, context: Context, who: Who, body: Annotated[CallbackRequest, Body()],
+    request: Request, context: Context, who: Asker, body: Annotated[CallbackRequest, Body()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:  # fmt: skip
     """Somebody wants to be called: kept once this is answered, and called in their hours by an agent of their language.
@@ -102,9 +102,7 @@ async def request_callback(
 
 
 def _brand(who: Caller, wanted: UUID | None) -> UUID:
-    """Raises Problem 403 for an agent or another brand, 422 where it must be said which one."""
-    if who.role != "brand" and not who.leads:
-        raise Problem(403, "not_allowed", "Only a brand, or whoever leads, asks for calls")
+    """Raises Problem 404 for another brand, 422 where it must be said which one."""
     if wanted is None and len(who.brands) != 1:
         raise Problem(422, "brand_needed", "Say for which brand, as `brand_id`")
     brand_id = wanted or who.brands[0]
@@ -190,7 +188,7 @@ def _document(callback: wishes.Callback) -> d.CallbackDocument:
     "/callback-requests/{callback_id}", response_model=d.CallbackDocument, responses=responses(404),
     operation_id="getCallback",
 )  # fmt: skip
-async def get_callback(callback_id: UUID, context: Context, who: Who) -> Response:
+async def get_callback(callback_id: UUID, context: Context, who: AskerOrWho) -> Response:
     """How it stands."""
 
     async def work(tx: Transaction) -> Done:
@@ -207,7 +205,7 @@ async def get_callback(callback_id: UUID, context: Context, who: Who) -> Respons
     responses=responses(400, 404, 409), operation_id="withdrawCallback",
 )  # fmt: skip
 async def withdraw_callback(
-    callback_id: UUID, request: Request, context: Context, who: Who, idempotency_key: IdempotencyKey = None
+    callback_id: UUID, request: Request, context: Context, who: Asker, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """They do not want the call any more; one that is under way ends unless the customer has answered.
 
@@ -218,7 +216,6 @@ async def withdraw_callback(
         found = await wishes.get(tx, callback_id)
         if found is None:
             raise not_found()
-        _brand(who, found.brand_id)
         c = await locked(tx, found.conversation_id)
         callback = await wishes.get(tx, callback_id) or found
         if not callback.is_open:

@@ -9,7 +9,7 @@ Scope = Literal["read", "write", "callbacks", "admin"]
 
 SCOPES_OF: Mapping[str, frozenset[Scope]] = {
     "agent": frozenset({"read", "write"}),
-    "supervisor": frozenset({"read", "write"}),
+    "supervisor": frozenset({"read", "write", "callbacks"}),
     "admin": frozenset({"read", "write", "callbacks", "admin"}),
     # A shop's own server.
     "brand": frozenset({"read", "callbacks"}),

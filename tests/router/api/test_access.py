@@ -58,6 +58,14 @@ ROWS: Mapping[str, Row] = {
     "listQueues": Row("read", 200),
     "listChanges": Row("read", 200),
     "streamChanges": Row("read", 200),
+    "getCustomerHistory": Row("read", 404),
+    "dismissSuggestion": Row("write", 404),
+    "confirmSuggestion": Row("write", 404),
+    "splitCustomer": Row("write", 404),
+    "requestCallback": Row("callbacks", 409, {"phone": "+4930123456", "brand_id": SHOP}),
+    "getCallback": Row("read", 404),
+    "withdrawCallback": Row("callbacks", 404),
+    "callCustomer": Row("write", 404),
     "listDead": Row("admin", 200),
     "getDead": Row("admin", 404),
     "replayDead": Row("admin", 404),
@@ -233,10 +241,21 @@ async def foreign(api: Client, w: World) -> dict[str, UUID]:
     async with w.router.transaction() as tx:
         await dead.keep(tx, [(id_of("other"), letter)])
     await api.key("theirs", "brand", "other")
+    wish = new_id()
+    await w.fetch(
+        "INSERT INTO router.callback "
+        "(id, brand_id, conversation_id, created_at, phone, zone, state, attempts, outcome) "
+        "VALUES ($1, $2, $3, $4, '+49301', '', 'queued', 0, '')",
+        wish, id_of("other"), UUID(path.rsplit("/", 1)[1]), w.clock.at,
+    )  # fmt: skip
+    await api.received(inbox="other-chat", sender="another")
+    customers = [row["id"] for row in await w.fetch("SELECT id FROM router.customer ORDER BY id")]
     return {
         "conversation_id": UUID(path.rsplit("/", 1)[1]),
         "reply_id": UUID(reply),
-        "customer_id": await w.value("SELECT id FROM router.customer"),
+        "customer_id": customers[0],
+        "other_id": customers[1],
+        "callback_id": wish,
         "dead_id": dead.id_of(letter),
         "key_id": await w.value("SELECT id FROM config.api_key"),
     }
@@ -285,6 +304,8 @@ async def test_foreign_things_in_a_body_or_a_query_are_like_unknown_ones_too(api
     new = {"name": "k", "role": "supervisor", "brands": [SHOP]}
     await alike(lambda id_: api.post("/v1/api-keys", key, new | {"brands": [SHOP, str(id_)]}), id_of("other"), 404)
     await alike(lambda id_: api.post("/v1/api-keys", key, new | {"agent_id": str(id_)}), id_of("olaf"), 404)
+    wish = {"phone": "+4930123456"}
+    await alike(lambda id_: api.post("/v1/callback-requests", key, wish | {"brand_id": str(id_)}), id_of("other"), 404)
     await alike(lambda id_: api.post(f"/v1/attachments?brand_id={id_}", key, "x"), id_of("other"), 404)
     await alike(lambda id_: api.post(f"{path}/transfer", key, {"agent_id": str(id_)}), id_of("olaf"), 409)
 

@@ -115,6 +115,19 @@ async def test_a_brand_asks_for_its_own_customers(
     assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
 
 
+async def test_a_shops_server_needs_no_more_than_its_scope(shop: Client, w: World) -> None:
+    await w.fetch("UPDATE config.api_key SET scopes = '{callbacks}'")
+    asked = await ask(shop)
+    assert asked.status_code == 202
+    path = f"/v1/callback-requests/{asked.json()['id']}"
+    assert (await shop.get(path, KEY)).status_code == 200
+    assert (await shop.get("/v1/conversations", KEY)).json()["code"] == "out_of_scope"
+    await w.fetch("UPDATE config.api_key SET scopes = '{read}'")
+    assert (await ask(shop)).json()["code"] == "out_of_scope"
+    assert (await shop.post(f"{path}/withdraw", KEY, etag=None)).json()["code"] == "out_of_scope"
+    assert (await shop.get(path, KEY)).status_code == 200
+
+
 async def test_the_same_request_twice_is_one_call(shop: Client) -> None:
     first, second = await ask(shop, key="once"), await ask(shop, key="once")
     assert (first.status_code, first.json()) == (second.status_code, second.json())
