@@ -46,7 +46,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     api_database = Database(parts.database_url, role="dragoman_api", clock=parts.clock, size=6)
     cache = ConfigurationCache()
     dispatcher = Dispatcher(database, cache)
-    timers = Timers(database, cache, dispatcher)
+    timers = Timers(database, cache, dispatcher, parts.settings.address)
     relay = Relay(database, parts.bus, "router", alone=parts.alone)
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(language.load_model)

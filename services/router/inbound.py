@@ -18,7 +18,7 @@ from services.router.domain.conversation import (
     Reopened,
     Unrecognised,
 )
-from services.router.domain.plan import choose_policy
+from services.router.domain.plan import choose_policies
 from services.router.facts import OF_A_MESSAGE, Case, Facts, FromAPerson, marks
 from services.router.queueing import enqueue
 from services.router.store import conversations, customers, seen
@@ -186,19 +186,34 @@ def _message(case: Case, facts: Facts) -> UUID:
     change.messages.append(message)
     files.fetch(change, message, channel)
     late = before.last_inbound_at is not None and occurred_at < before.last_inbound_at
-    change.record(Received(message_id=message.id, author=data.author, occurred_at=occurred_at, late=late), data.author)
+    change.record(
+        Received(
+            message_id=message.id, author=data.author, occurred_at=occurred_at, late=late, automatic=data.automatic
+        ),
+        data.author,
+    )
     if data.reply_context and not late:
         change.after = replace(change.after, reply_context=data.reply_context)
     _speak(change, customer, verdict)
-    reopened = not before.is_open and before.unanswered_since is None
-    if clocks.starts(change.after, occurred_at) or reopened:
-        country = data.country or inbox.country
-        policy = choose_policy(facts.configuration, inbox.brand_id, inbox.channel, country)
-        # What was answered before it reached us and is opened again all the same counts from its arrival.
-        since = occurred_at if clocks.starts(change.after, occurred_at) else case.received_at
-        change.record(clocks.started(new_id(), policy, since), ACTOR)
-    _queue(change, before, facts)
+    if not data.automatic:
+        _start_clocks(change, before, case, facts, late=late)
+    if change.after.is_open or change.before is None or not data.automatic:
+        _queue(change, before, facts)
     return message.id
+
+
+def _start_clocks(change: Change, before: Conversation, case: Case, facts: Facts, *, late: bool) -> None:
+    data, inbox = case.event.data, case.inbox
+    assert isinstance(data, events.MessageReceived)
+    reopened = not before.is_open and before.unanswered_since is None
+    starts = clocks.starts(change.after, case.occurred_at, late=late)
+    if not starts and not reopened:
+        return
+    country = data.country or inbox.country
+    policies = choose_policies(facts.configuration, inbox.brand_id, inbox.channel, country)
+    # What was answered before it reached us and is opened again all the same counts from its arrival.
+    for started in clocks.starting(change.after, policies, case.occurred_at if starts else case.received_at):
+        change.record(started, ACTOR)
 
 
 def _conversation(
@@ -228,7 +243,7 @@ def _conversation(
         facts.add(change)
         return change
     change = facts.changes[choice.conversation.id]
-    if not change.after.is_open:
+    if not change.after.is_open and not data.automatic:
         change.record(Reopened(because=choice.because), ACTOR)
     return change
 

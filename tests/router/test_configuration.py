@@ -10,7 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from services.router.configuration import ConfigurationError, Wanted, apply, diff, load
-from services.router.domain.plan import choose_plan, choose_policy
+from services.router.domain.plan import choose_plan, choose_policies
 from services.router.store.configuration import ConfigurationCache
 from shared.channels.registry import CHANNELS
 from shared.db.directory import DirectoryCache
@@ -413,7 +413,7 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
     targets = {
         inbox.name: (policy.first_response, policy.warn_before)
         for inbox in read.inboxes.values()
-        if (policy := choose_policy(read, inbox.brand_id, inbox.channel, inbox.country)) is not None
+        for policy in choose_policies(read, inbox.brand_id, inbox.channel, inbox.country)
     }
     minutes, hours = (lambda n: timedelta(minutes=n)), (lambda n: timedelta(hours=n))
     assert targets == {

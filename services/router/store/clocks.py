@@ -1,35 +1,59 @@
 """What time brings: clocks that near their end, steps, lapsed offers, agents who vanished."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
+from services.router.domain.clocks import Clock
 from shared.db.transaction import Transaction
 
+NAMES = [field.name for field in fields(Clock)]
+_SELECT = ", ".join(NAMES)
 
-async def passing(tx: Transaction, limit: int) -> list[asyncpg.Record]:
-    """Running clocks whose warning or end has come and was not told yet: conversation, id, what, due_at, target."""
-    return await tx.fetch(
-        """
-        (SELECT conversation_id, id, target, due_at, 'missed' AS what FROM router.clock
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A running clock whose warning (`near`) or end (`missed`) has come."""
+
+    conversation_id: UUID
+    what: str
+    clock: Clock
+
+    @property
+    def since(self) -> datetime:
+        """When it came."""
+        return self.clock.warn_at if self.what == "near" else self.clock.due_at
+
+
+async def passing(tx: Transaction, limit: int) -> list[Passing]:
+    """Those that were not told yet, the oldest first."""
+    rows = await tx.fetch(
+        f"""
+        (SELECT conversation_id, 'missed' AS what, {_SELECT} FROM router.clock
          WHERE state = 'running' AND missed_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2)
         UNION ALL
-        (SELECT conversation_id, id, target, due_at, 'near' AS what FROM router.clock
+        (SELECT conversation_id, 'near' AS what, {_SELECT} FROM router.clock
          WHERE state = 'running' AND near_at IS NULL AND missed_at IS NULL AND warn_at <= $1 AND due_at > $1
          ORDER BY warn_at LIMIT $2)
         """,
         tx.now,
         limit,
     )
+    return [Passing(r["conversation_id"], r["what"], Clock(**{name: r[name] for name in NAMES})) for r in rows]
 
 
-async def still_passing(tx: Transaction, clock_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the clocks that still run, looked at under the locks of their conversations."""
+async def still_passing(tx: Transaction, found: Sequence[Passing]) -> list[Passing]:
+    """Those that still run and that nobody told meanwhile, looked at under the locks of their conversations."""
     rows = await tx.fetch(
-        "SELECT id FROM router.clock WHERE id = ANY ($1::uuid[]) AND state = 'running'", list(clock_ids)
+        "SELECT id, near_at, missed_at FROM router.clock WHERE id = ANY ($1::uuid[]) AND state = 'running'",
+        [passed.clock.id for passed in found],
     )
-    return {row["id"] for row in rows}
+    untold = {(row["id"], "missed") for row in rows if row["missed_at"] is None}
+    untold |= {(row["id"], "near") for row in rows if row["missed_at"] is None and row["near_at"] is None}
+    return [passed for passed in found if (passed.clock.id, passed.what) in untold]
 
 
 async def steps_due(tx: Transaction, limit: int) -> list[UUID]:

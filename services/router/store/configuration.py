@@ -1,8 +1,12 @@
 """The router's configuration in memory, read again when its revision grows."""
 
-from datetime import timedelta
+import asyncio
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
+from services.router.domain.hours import Hours, learn_holidays
 from services.router.domain.plan import Agent, Configuration, Level, Plan, Policy, Pool, Step
 from shared.accounts import Inbox
 from shared.db.transaction import Transaction
@@ -32,7 +36,9 @@ async def _load(tx: Transaction, revision: int) -> Configuration:
     agents = await tx.fetch("SELECT id, handle, name, role, capacity, brands FROM config.agent")
     plans = await tx.fetch("SELECT id, handle, brand_id, language, channel, steps FROM config.plan ORDER BY handle")
     policies = await tx.fetch("SELECT * FROM config.policy ORDER BY handle")
+    calendars = {row["id"]: _hours(dict(row)) for row in await tx.fetch("SELECT * FROM config.calendar")}
     brands = await tx.fetch("SELECT id, name FROM config.brand")
+    await asyncio.to_thread(learn_holidays, calendars.values(), tx.now.year)
     return Configuration(
         revision=revision,
         inboxes={row["id"]: Inbox(**row) for row in inboxes},
@@ -49,14 +55,23 @@ async def _load(tx: Transaction, revision: int) -> Configuration:
             Plan(**{**row, "steps": [Step(UUID(step["pool"]), step["after"]) for step in row["steps"]]})
             for row in plans
         ],
-        policies=[
-            Policy(
-                **{
-                    **row,
-                    "first_response": timedelta(seconds=row["first_response"]),
-                    "warn_before": timedelta(seconds=row["warn_before"]),
-                }
-            )
-            for row in policies
-        ],
+        policies=[_policy(dict(row), calendars) for row in policies],
+    )
+
+
+def _policy(values: dict[str, Any], calendars: Mapping[UUID, Hours]) -> Policy:
+    hours = calendars.get(values.pop("calendar_id"))
+    for name in ("first_response", "warn_before", "next_response"):
+        values[name] = None if values[name] is None else timedelta(seconds=values[name])
+    return Policy(**values, hours=hours)
+
+
+def _hours(row: Mapping[str, Any]) -> Hours:
+    return Hours(
+        id=row["id"],
+        name=row["name"],
+        zone=row["zone"],
+        week=[[(begin, end) for begin, end in day] for day in row["week"]],
+        place=row["place"],
+        dates={date.fromisoformat(day): [(b, e) for b, e in shifts] for day, shifts in row["dates"].items()},
     )

@@ -13,9 +13,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.router.domain.clocks import Clock, fold_clocks, targets
+from services.router import metrics
+from services.router.domain.clocks import Clock, Ending, ending, fold_clocks
 from services.router.domain.conversation import (
-    AnsweredElsewhere,
     AnyEntry,
     Assigned,
     Change,
@@ -30,7 +30,8 @@ from services.router.domain.conversation import (
     ReplyWritten,
     Resolved,
 )
-from services.router.domain.plan import Configuration, choose_policy, sort_at, steps_for
+from services.router.domain.hours import deadline
+from services.router.domain.plan import Configuration, choose_policies, sort_at, steps_for
 from shared.bus import outbox
 from shared.db.transaction import Transaction
 from shared.events import (
@@ -240,45 +241,21 @@ async def _write_history(tx: Transaction, changes: Sequence[Change]) -> None:
 async def _write_clocks(tx: Transaction, changes: Sequence[Change]) -> None:
     """New clocks are folded through the rest of their change; older ones are ended or marked in place."""
     fresh: list[tuple[Conversation, Clock]] = []
-    ended: list[tuple[UUID, str, datetime]] = []
+    ended: list[tuple[Conversation, Ending]] = []
     marks: list[tuple[UUID, str, datetime]] = []
     for change in changes:
         clocks: dict[UUID, Clock] = {}
         for row in change.entries:
             clocks = fold_clocks(clocks, row)
-            match row.entry:
-                case ReplyMoved(state="accepted", at=at):
-                    ended.append((change.after.id, "met", at))
-                case DeadlinePassed(clock_id=id_, what=what):
-                    marks.append((id_, what, row.at))
-                case Resolved(answered=False):
-                    ended.append((change.after.id, "stopped", row.at))
-                case AnsweredElsewhere(occurred_at=at):
-                    ended.append((change.after.id, "met", at))
+            if (end := ending(row)) is not None:
+                ended.append((change.after, end))
+            if isinstance(row.entry, DeadlinePassed):
+                marks.append((row.entry.clock_id, row.entry.what, row.at))
         fresh += [(change.after, clock) for clock in clocks.values()]
     if ended:
-        await tx.execute(
-            """
-            UPDATE router.clock AS c SET state = r.state, ended_at = r.at
-            FROM (SELECT DISTINCT ON (id) * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
-                  WITH ORDINALITY AS u (id, state, at, position) ORDER BY id, position) AS r
-            WHERE c.conversation_id = r.id AND c.state = 'running'
-            """,
-            *_transpose(ended),
-        )
+        await _end_clocks(tx, ended)
     if fresh:
-        names = ("id", "target", "state", "started_at", "warn_at", "due_at", "ended_at", "near_at", "missed_at")
-        await tx.execute(
-            """
-            INSERT INTO router.clock (conversation_id, brand_id, id, target, state, started_at, warn_at, due_at,
-                                      ended_at, near_at, missed_at)
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[],
-                $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
-            """,
-            [c.id for c, _ in fresh],
-            [c.brand_id for c, _ in fresh],
-            *[[getattr(clock, name) for _, clock in fresh] for name in names],
-        )
+        await _insert_clocks(tx, fresh)
     if marks:
         await tx.execute(
             """
@@ -289,6 +266,47 @@ async def _write_clocks(tx: Transaction, changes: Sequence[Change]) -> None:
             """,
             *_transpose(marks),
         )
+
+
+async def _end_clocks(tx: Transaction, ended: Sequence[tuple[Conversation, Ending]]) -> None:
+    """Each clock by the first ending that it has; how late it was is measured once that is committed."""
+    rows = await tx.fetch(
+        """
+        UPDATE router.clock AS c SET state = r.state, ended_at = r.at
+        FROM (SELECT DISTINCT ON (k.id) k.id, u.state, u.at
+              FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+              WITH ORDINALITY AS u (conversation_id, state, at, since, position)
+              JOIN router.clock AS k ON k.conversation_id = u.conversation_id AND k.state = 'running'
+               AND (u.since IS NULL OR k.started_at <= u.since)
+              ORDER BY k.id, u.position) AS r
+        WHERE c.id = r.id RETURNING c.conversation_id, c.target, c.state, c.due_at, c.ended_at
+        """,
+        *_transpose([(c.id, end.state, end.at, end.since) for c, end in ended]),
+    )
+    channels = {c.id: c.channel for c, _ in ended}
+
+    def measure() -> None:
+        for row in rows:
+            if row["state"] == "met":
+                late = max(0.0, (row["ended_at"] - row["due_at"]).total_seconds())
+                metrics.LATENESS.labels(channels[row["conversation_id"]], row["target"]).observe(late)
+
+    tx.after_commit(measure)
+
+
+async def _insert_clocks(tx: Transaction, fresh: Sequence[tuple[Conversation, Clock]]) -> None:
+    names = [field.name for field in fields(Clock)]
+    await tx.execute(
+        f"""
+        INSERT INTO router.clock (conversation_id, brand_id, {", ".join(names)})
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+            $7::timestamptz[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
+            $13::text[], $14::integer[], $15::uuid[], $16::text[], $17::text[])
+        """,
+        [c.id for c, _ in fresh],
+        [c.brand_id for c, _ in fresh],
+        *[[getattr(clock, name) for _, clock in fresh] for name in names],
+    )
 
 
 def _transpose(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
@@ -338,8 +356,8 @@ def order_of(c: Conversation, configuration: Configuration) -> datetime:
     due_at = c.due_at
     if due_at is None:
         country = configuration.inboxes[c.inbox_id].country
-        allowed, _ = targets(choose_policy(configuration, c.brand_id, c.channel, country))
-        due_at = (c.queued_at or c.opened_at) + allowed
+        policies = choose_policies(configuration, c.brand_id, c.channel, country)
+        due_at = min(deadline(c.queued_at or c.opened_at, p.first_response, p.hours) for p in policies)
     return sort_at(due_at, c.priority)
 
 
