@@ -1,4 +1,4 @@
-"""The router: consumers of `inbound`, `results` and `dead`, dispatch, timers, its outbox's relay, and the API."""
+"""The router: consumers of `inbound`, `results`, `dead` and `alerts`, dispatch, timers, webhooks, relay, the API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +17,7 @@ from services.router.results import Results, keep_dead
 from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
 from services.router.timers import Timers
+from services.router.webhooks import Webhooks, trusted_receivers
 from shared.bus.contract import Consumer, Handler
 from shared.bus.outbox import Relay
 from shared.channels.contract import Channel
@@ -47,6 +48,8 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     cache = ConfigurationCache()
     dispatcher = Dispatcher(database, cache)
     timers = Timers(database, cache, dispatcher, parts.settings.address)
+    receivers = trusted_receivers(parts.settings.webhook_hosts)
+    hooks = Webhooks(database, cache, parts.vault, receivers, parts.settings.address)
     relay = Relay(database, parts.bus, "router", alone=parts.alone)
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(language.load_model)
@@ -57,10 +60,12 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         stack.push_async_callback(relay.stop)
         await stack.enter_async_context(dispatcher.running())
         await stack.enter_async_context(timers.running())
+        await stack.enter_async_context(hooks.running())
         handlers: dict[Topic, Handler] = {
             Topic.INBOUND: _hinting(Inbound(cache, channels), dispatcher),
             Topic.RESULTS: Results(cache),
             Topic.DEAD: keep_dead,
+            Topic.ALERTS: hooks.handle,
         }
         for topic, handler in handlers.items():
             consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
@@ -78,9 +83,13 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
                 stream=stream,
                 objects=store_of(parts.settings),
                 links=Links(parts.vault, parts.settings.address),
+                vault=parts.vault,
+                receivers=receivers,
+                hint_webhooks=hooks.hint,
             )
         )
-        yield Router(app, lambda: [t for t in (relay.trouble, dispatcher.trouble, timers.trouble, stream.trouble) if t])
+        workers = (relay, dispatcher, timers, stream, hooks)
+        yield Router(app, lambda: [worker.trouble for worker in workers if worker.trouble])
 
 
 def _hinting(handler: Callable[[Transaction, Sequence[Event]], Awaitable[None]], dispatcher: Dispatcher) -> Handler:

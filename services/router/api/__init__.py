@@ -11,6 +11,7 @@ from services.router.api import (
     queues,
     replies,
     stream,
+    webhooks,
 )
 from services.router.api.context import Api
 from services.router.api.limits import BodyLimit
@@ -32,6 +33,6 @@ def build(api: Api) -> Documented:
     app.state.api = api
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for module in (agents, conversations, changes, replies, attachments, customers, queues, stream, admin):
+    for module in (agents, conversations, changes, replies, attachments, customers, queues, stream, admin, webhooks):
         app.include_router(module.api)
     return app

@@ -33,5 +33,6 @@ def an_api(w: World) -> Api:
         settings=settings,
         objects=FolderStore(Path(gettempdir()) / f"dragoman-files-{os.getpid()}"),
         links=Links(Vault([KEY]), "http://test"),
+        vault=Vault([KEY]),
         stream=Stream(w.router, partial(recheck, w.cache, settings), asyncio.Event(), alone=True),
     )

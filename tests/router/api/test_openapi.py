@@ -7,7 +7,10 @@ import pytest
 
 from tests.router.api.conftest import Client
 
-UNLOCKED = {"addNote", "withdrawReply", "replayReply", "replayDead", "uploadAttachment"}
+UNLOCKED = {
+    "addNote", "withdrawReply", "replayReply", "replayDead", "uploadAttachment", "createWebhook", "rotateWebhookSecret",
+    "enableWebhook", "disableWebhook", "testWebhook", "replayAlerts",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ schema = schemathesis.openapi.from_dict(
             settings=Settings(),
             objects=FolderStore(Path("files")),
             links=Links(Vault([KEY]), ""),
+            vault=Vault([KEY]),
             stream=Stream(
                 Database("", role=None), partial(recheck, ConfigurationCache(), Settings()), asyncio.Event(), alone=True
             ),
