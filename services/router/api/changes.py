@@ -19,12 +19,11 @@ from services.router.domain.conversation import (
     Declined,
     LanguageSet,
     Message,
-    NoReplyNeeded,
     NoteAdded,
     Resolved,
 )
 from services.router.domain.plan import Configuration, by_hand
-from services.router.queueing import enqueue
+from services.router.queueing import dismiss, enqueue
 from services.router.store import conversations, screens
 from shared.db.transaction import Transaction
 
@@ -203,9 +202,7 @@ async def no_reply_needed(
         change = Change.of(known_to(await matching(tx, conversation_id, if_match), who), tx.now)
         if change.after.unanswered_since is None:
             raise Problem(409, "nothing_unanswered", "Nothing in it waits for an answer")
-        change.record(NoReplyNeeded(because=body.reason), who.actor)
-        if change.after.state in ("waiting", "offered"):
-            change.record(Resolved(because=body.reason or "no reply needed"), who.actor)
+        dismiss(change, body.reason, who.actor)
         return await save(tx, context, change)
 
     return await effect(context, who, request, idempotency_key, work)
