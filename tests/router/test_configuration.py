@@ -411,7 +411,7 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
         await apply(tx, sample(), vault, "test")
         read = await ConfigurationCache().current(tx)
         assert await diff(tx, sample(), vault) == []
-    assert (len(read.brand_names), len(read.inboxes), len(read.agents)) == (3, 5, 30)
+    assert (len(read.brand_names), len(read.inboxes), len(read.agents)) == (3, 11, 30)
     targets = {
         (inbox.name, policy.family): (policy.first_response, policy.warn_before, policy.hours is None)
         for inbox in read.inboxes.values()
@@ -422,6 +422,12 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
         ("Alpenlicht on Messenger", "contract"): (minutes(60), minutes(30), True),
         ("Bergwerk on Messenger", "contract"): (minutes(60), minutes(30), True),
         ("Seabird on Messenger", "contract"): (minutes(15), minutes(5), True),
+        ("Alpenlicht on WhatsApp", "contract"): (minutes(60), minutes(30), True),
+        ("Seabird on WhatsApp", "contract"): (minutes(60), minutes(30), True),
+        ("Alpenlicht on WhatsApp (Twilio)", "contract"): (minutes(60), minutes(30), True),
+        ("Seabird on WhatsApp (Twilio)", "contract"): (minutes(60), minutes(30), True),
+        ("Alpenlicht by SMS", "contract"): (minutes(60), minutes(30), True),
+        ("Seabird by SMS", "contract"): (minutes(60), minutes(30), True),
         ("Alpenlicht FR", "contract"): (hours(8), hours(1), False),
         ("Alpenlicht FR", "marketplace"): (hours(24), hours(4), True),
         ("Seabird ES", "marketplace"): (hours(24), hours(4), True),
