@@ -57,7 +57,7 @@ async def tell_deadlines(tx: Transaction, configuration: Configuration, address:
     for passed in told:
         _tell(changes[passed.conversation_id], passed, configuration, address)
     await conversations.save(tx, list(changes.values()), configuration)
-    tx.after_commit(partial(_measure, told, {id_: c.channel for id_, c in locked.items()}, tx.now))
+    tx.after_commit(partial(_count, told, {id_: c.channel for id_, c in locked.items()}, tx.now))
     return len(told)
 
 
@@ -68,7 +68,7 @@ def _tell(change: Change, passed: clocks.Passing, configuration: Configuration, 
     change.emit(alerts.of_deadline(c, clock, what, change.now, configuration, address), key=str(c.brand_id))
 
 
-def _measure(told: Sequence[clocks.Passing], channels: Mapping[UUID, str], now: datetime) -> None:
+def _count(told: Sequence[clocks.Passing], channels: Mapping[UUID, str], now: datetime) -> None:
     for passed in told:
         metrics.DEADLINES.labels(channels[passed.conversation_id], passed.clock.target, passed.what).inc()
         metrics.ALERT_DELAY.observe(max(0.0, (now - passed.since).total_seconds()))

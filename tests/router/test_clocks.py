@@ -22,6 +22,7 @@ from services.router.domain.conversation import (
 from services.router.domain.plan import Configuration, Policy, choose_policies
 from services.router.queueing import dismiss
 from services.router.results import Results
+from services.router.store import clocks as stored
 from services.router.store import conversations
 from services.router.timers import tell_deadlines
 from shared.events import Event, ReplyAccepted, ReplyMadeElsewhere, ReplyRefused
@@ -60,7 +61,7 @@ async def only(w: World) -> Conversation:
 async def clocks(w: World) -> list[Clock]:
     """In the order in which they began."""
     async with w.router.transaction() as tx:
-        found = await conversations.clocks_of(tx, await tx.fetchval("SELECT id FROM router.conversation"))
+        found = await stored.of_conversation(tx, await tx.fetchval("SELECT id FROM router.conversation"))
     return sorted(found.values(), key=lambda clock: clock.id)
 
 
@@ -134,6 +135,18 @@ async def test_eight_hours_from_friday_afternoon_are_due_on_monday(w: World) -> 
     assert sentences.of_clock(clock) == "8 h of Alpenlicht's hours, Mon-Fri 9-17 Berlin; due Mon 16:30"
     assert (await only(w)).due_at == clock.due_at
     await consistent(w)
+
+
+async def test_a_place_that_the_library_forgot_stops_nobody_and_is_told(
+    w: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await policy(w, "hours", calendar=True)
+    await w.fetch("UPDATE config.calendar SET place = 'DE-XX'")
+    w.clock.at = datetime(2026, 12, 25, 9, tzinfo=UTC)
+    await w.receive(w.message())
+    (clock,) = await clocks(w)
+    assert clock.due_at == w.clock.at + timedelta(hours=1)
+    assert "calendar office goes without holidays" in caplog.text
 
 
 async def test_the_marketplaces_rule_and_the_brands_contract_run_side_by_side(w: World) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from holidays import country_holidays
+from holidays.utils import list_supported_countries
 
 from shared.errors import InboxMisconfigured
 
@@ -48,14 +49,21 @@ class Hours:
 
 
 @lru_cache(1024)
+def is_known(place: str) -> bool:
+    """Whether the holidays of the country, or of that part of it, are known."""
+    country, _, part = place.partition("-")
+    return part in list_supported_countries().get(country, ()) if part else country in list_supported_countries()
+
+
+@lru_cache(1024)
 def public_holidays(place: str, year: int) -> frozenset[date]:
-    """Raises NotImplementedError for a place that is not known."""
+    """Of a place that is known."""
     country, _, part = place.partition("-")
     return frozenset(country_holidays(country, subdiv=part or None, years=year))
 
 
 def learn_holidays(calendars: Iterable[Hours], year: int) -> None:
-    """Those of this year and its neighbours at once: the first look at a country reads its rules from disk."""
+    """Those of this year and its neighbours at once, so that no later look has to wait for the disk."""
     for place in {hours.place for hours in calendars if hours.place}:
         for near in (year - 1, year, year + 1):
             public_holidays(place, near)

@@ -1,15 +1,18 @@
 """The router's configuration in memory, read again when its revision grows."""
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.router.domain.hours import Hours, learn_holidays
+from services.router.domain.hours import Hours, is_known, learn_holidays
 from services.router.domain.plan import Agent, Configuration, Level, Plan, Policy, Pool, Step
 from shared.accounts import Inbox
 from shared.db.transaction import Transaction
+
+log = logging.getLogger(__name__)
 
 
 class ConfigurationCache:
@@ -36,9 +39,9 @@ async def _load(tx: Transaction, revision: int) -> Configuration:
     agents = await tx.fetch("SELECT id, handle, name, role, capacity, brands FROM config.agent")
     plans = await tx.fetch("SELECT id, handle, brand_id, language, channel, steps FROM config.plan ORDER BY handle")
     policies = await tx.fetch("SELECT * FROM config.policy ORDER BY handle")
-    calendars = {row["id"]: _hours(dict(row)) for row in await tx.fetch("SELECT * FROM config.calendar")}
+    calendar_rows = [dict(row) for row in await tx.fetch("SELECT * FROM config.calendar")]
+    calendars = await asyncio.to_thread(_calendars, calendar_rows, tx.now.year)
     brands = await tx.fetch("SELECT id, name FROM config.brand")
-    await asyncio.to_thread(learn_holidays, calendars.values(), tx.now.year)
     return Configuration(
         revision=revision,
         inboxes={row["id"]: Inbox(**row) for row in inboxes},
@@ -66,12 +69,28 @@ def _policy(values: dict[str, Any], calendars: Mapping[UUID, Hours]) -> Policy:
     return Policy(**values, hours=hours)
 
 
+def _calendars(rows: Sequence[Mapping[str, Any]], year: int) -> dict[UUID, Hours]:
+    """By their ids; in a thread, for the library reads a country's rules from disk when it first hears of it."""
+    calendars = {row["id"]: _hours(row) for row in rows}
+    learn_holidays(calendars.values(), year)
+    return calendars
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """A library that forgot a place must not stop the router; its absence is told, and `dragoman apply` refuses it."""
+    place: str = row["place"]
+    if not place or is_known(place):
+        return place
+    log.error("calendar %s goes without holidays: those of %s are not known any more", row["handle"], place)
+    return ""
+
+
 def _hours(row: Mapping[str, Any]) -> Hours:
     return Hours(
         id=row["id"],
         name=row["name"],
         zone=row["zone"],
         week=[[(begin, end) for begin, end in day] for day in row["week"]],
-        place=row["place"],
+        place=_place(row),
         dates={date.fromisoformat(day): [(b, e) for b, e in shifts] for day, shifts in row["dates"].items()},
     )

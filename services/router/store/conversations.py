@@ -13,14 +13,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.router import metrics
-from services.router.domain.clocks import Clock, Ending, ending, fold_clocks
 from services.router.domain.conversation import (
     AnyEntry,
     Assigned,
     Change,
     Conversation,
-    DeadlinePassed,
     Entry,
     HistoryRow,
     Message,
@@ -32,6 +29,7 @@ from services.router.domain.conversation import (
 )
 from services.router.domain.hours import deadline
 from services.router.domain.plan import Configuration, choose_policies, sort_at, steps_for
+from services.router.store import clocks
 from shared.bus import outbox
 from shared.db.transaction import Transaction
 from shared.events import (
@@ -138,7 +136,7 @@ async def save(tx: Transaction, changes: Sequence[Change], configuration: Config
     await _write_conversations(tx, changes)
     await _write_messages(tx, changes)
     await _write_history(tx, changes)
-    await _write_clocks(tx, changes)
+    await clocks.write(tx, changes)
     await _write_queue(tx, changes, configuration)
     await _write_assignments(tx, changes)
     events = [event for change in changes for event in (*routing_events(change), *change.events)]
@@ -236,77 +234,6 @@ async def _write_history(tx: Transaction, changes: Sequence[Change]) -> None:
             [c.now for c, _ in why],
             [e.data for _, e in why],
         )
-
-
-async def _write_clocks(tx: Transaction, changes: Sequence[Change]) -> None:
-    """New clocks are folded through the rest of their change; older ones are ended or marked in place."""
-    fresh: list[tuple[Conversation, Clock]] = []
-    ended: list[tuple[Conversation, Ending]] = []
-    marks: list[tuple[UUID, str, datetime]] = []
-    for change in changes:
-        clocks: dict[UUID, Clock] = {}
-        for row in change.entries:
-            clocks = fold_clocks(clocks, row)
-            if (end := ending(row)) is not None:
-                ended.append((change.after, end))
-            if isinstance(row.entry, DeadlinePassed):
-                marks.append((row.entry.clock_id, row.entry.what, row.at))
-        fresh += [(change.after, clock) for clock in clocks.values()]
-    if ended:
-        await _end_clocks(tx, ended)
-    if fresh:
-        await _insert_clocks(tx, fresh)
-    if marks:
-        await tx.execute(
-            """
-            UPDATE router.clock AS c
-            SET near_at = CASE WHEN r.what = 'near' THEN r.at ELSE c.near_at END,
-                missed_at = CASE WHEN r.what = 'missed' THEN r.at ELSE c.missed_at END
-            FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS r (id, what, at) WHERE c.id = r.id
-            """,
-            *_transpose(marks),
-        )
-
-
-async def _end_clocks(tx: Transaction, ended: Sequence[tuple[Conversation, Ending]]) -> None:
-    """Each clock by the first ending that it has; how late it was is measured once that is committed."""
-    rows = await tx.fetch(
-        """
-        UPDATE router.clock AS c SET state = r.state, ended_at = r.at
-        FROM (SELECT DISTINCT ON (k.id) k.id, u.state, u.at
-              FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])
-              WITH ORDINALITY AS u (conversation_id, state, at, since, position)
-              JOIN router.clock AS k ON k.conversation_id = u.conversation_id AND k.state = 'running'
-               AND (u.since IS NULL OR k.started_at <= u.since)
-              ORDER BY k.id, u.position) AS r
-        WHERE c.id = r.id RETURNING c.conversation_id, c.target, c.state, c.due_at, c.ended_at
-        """,
-        *_transpose([(c.id, end.state, end.at, end.since) for c, end in ended]),
-    )
-    channels = {c.id: c.channel for c, _ in ended}
-
-    def measure() -> None:
-        for row in rows:
-            if row["state"] == "met":
-                late = max(0.0, (row["ended_at"] - row["due_at"]).total_seconds())
-                metrics.LATENESS.labels(channels[row["conversation_id"]], row["target"]).observe(late)
-
-    tx.after_commit(measure)
-
-
-async def _insert_clocks(tx: Transaction, fresh: Sequence[tuple[Conversation, Clock]]) -> None:
-    names = [field.name for field in fields(Clock)]
-    await tx.execute(
-        f"""
-        INSERT INTO router.clock (conversation_id, brand_id, {", ".join(names)})
-        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-            $7::timestamptz[], $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
-            $13::text[], $14::integer[], $15::uuid[], $16::text[], $17::text[])
-        """,
-        [c.id for c, _ in fresh],
-        [c.brand_id for c, _ in fresh],
-        *[[getattr(clock, name) for _, clock in fresh] for name in names],
-    )
 
 
 def _transpose(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
@@ -506,10 +433,3 @@ async def of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]]) -> dict[t
 async def emit(tx: Transaction, change: Change) -> None:
     """Only the commands of a change that leaves the conversation as it is."""
     await outbox.add(tx, SOURCE, [encode(event) for event in change.events])
-
-
-async def clocks_of(tx: Transaction, conversation_id: UUID) -> dict[UUID, Clock]:
-    """The clocks of a conversation as they are stored."""
-    names = ", ".join(field.name for field in fields(Clock))
-    rows = await tx.fetch(f"SELECT {names} FROM router.clock WHERE conversation_id = $1", conversation_id)
-    return {row["id"]: Clock(**row) for row in rows}
