@@ -3,13 +3,17 @@
 from collections.abc import Callable, Sequence
 
 import msgspec
+from prometheus_client import Gauge
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+READY = Gauge("dragoman_ready", "1 while nothing keeps this process from its work.")
 
 Troubles = Callable[[], Sequence[str]]
 
 
 def health(troubles: Troubles) -> ASGIApp:
     """Live while it answers; ready while nothing keeps it from its work, else 503 with the reasons."""
+    READY.set_function(lambda: 0.0 if troubles() else 1.0)
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         reasons = list(troubles()) if scope["path"] == "/health/ready" else []

@@ -393,6 +393,16 @@ class DeadlineNear(Data, frozen=True, kw_only=True):
     agent_id: UUID | None = None
     language: str | None = None
     what_to_do: str = ""
+    # Whose rule (`contract`, `marketplace`) by which policy; names for people; the whole of it in a sentence.
+    family: str = ""
+    policy: str = ""
+    brand: str = ""
+    inbox: str = ""
+    channel: str = ""
+    agent: str = ""
+    late_seconds: float = 0.0
+    sentence: str = ""
+    links: dict[str, str] = {}
 
 
 class DeadlineMissed(DeadlineNear, frozen=True, kw_only=True):
@@ -413,6 +423,15 @@ class AccountHealth(Data, frozen=True, kw_only=True):
 
     account_id: UUID
     state: Literal["healthy", "broken", "suspicious"]
+    reason: str
+    at: datetime
+
+
+class WebhookDisabled(Data, frozen=True, kw_only=True):
+    """A webhook gets no alerts any more, until a person enables it."""
+
+    webhook_id: UUID
+    webhook: str
     reason: str
     at: datetime
 
@@ -465,6 +484,7 @@ TOPICS: Mapping[type[Data], Topic] = {
     DeadlineMissed: Topic.ALERTS,
     QueueStalled: Topic.ALERTS,
     AccountHealth: Topic.ALERTS,
+    WebhookDisabled: Topic.ALERTS,
     DeadLetter: Topic.DEAD,
 }
 

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     media_url: str | None = Field(
         None, description="An S3 bucket for them instead, s3://BUCKET/PREFIX; its keys come from the AWS_ variables."
     )
+    webhook_hosts: list[str] = Field(
+        default=[], description="Receivers of alerts in our own network, without TLS too (JSON list of addresses)."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
     @property

@@ -17,7 +17,7 @@ class Topic(StrEnum):
 
 
 # For everybody who wants to know: no consumer of ours has to have read them.
-ANNOUNCEMENTS = frozenset({Topic.ROUTING, Topic.ALERTS})
+ANNOUNCEMENTS = frozenset({Topic.ROUTING})
 
 # Seven days: longer than the longest outage that we promise to survive. Values are strings on the wire.
 TOPIC_SETTINGS = {

@@ -15,6 +15,7 @@ PUBLISHED = Histogram("dragoman_publish_seconds", "Seconds until the bus had a r
 SPOOLED = Counter("dragoman_spooled_total", "Events that went into the spool instead of the bus.")
 SPOOL_WAITING = Gauge("dragoman_spool_waiting", "Events in the spool.")
 POLLS = Counter("dragoman_polls_total", "Polls by how they ended.", ["channel", "outcome"])
+BROKEN = Gauge("dragoman_polling_broken_accounts", "Accounts that cannot be polled; of this process.")
 MEDIA = Counter("dragoman_media_total", "Attempts at fetching a message's file.", ["outcome"])
 MEDIA_BYTES = Counter("dragoman_media_bytes_total", "Bytes of the files that were fetched.")
 

@@ -199,11 +199,13 @@ class Polling:
         self._failures.pop(account.id, None)
         if account.id in self._broken:
             self._broken.discard(account.id)
+            metrics.BROKEN.set(len(self._broken))
             await self._tell(account, "healthy", "polling works again")
 
     async def _is_broken(self, account: Account, reason: str) -> None:
         if account.id not in self._broken:
             self._broken.add(account.id)
+            metrics.BROKEN.set(len(self._broken))
             await self._tell(account, "broken", reason)
 
     async def _tell(self, account: Account, state: Literal["healthy", "broken"], reason: str) -> None:

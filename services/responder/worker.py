@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.responder import circuit, receipts, store
+from services.responder import circuit, metrics, receipts, store
 from services.responder.domain.delivery import ASK_AFTER, Outcome, retry_at, verdict
 from services.responder.files import BrandFiles
 from services.responder.store import Claimed
@@ -74,6 +74,8 @@ class Worker:
         self._calls: set[asyncio.Task[None]] = set()
         self._next_sweep = 0.0
         self.trouble = ""
+        known = self._accounts, self._inboxes
+        metrics.BROKEN.set_function(lambda: sum(account.is_broken for of in known for account in of.values()))
 
     def wake(self) -> None:
         """There is something to send, or a slot is free again."""

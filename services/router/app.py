@@ -1,4 +1,4 @@
-"""The router: consumers of `inbound`, `results` and `dead`, dispatch, timers, its outbox's relay, and the API."""
+"""The router: consumers of `inbound`, `results`, `dead` and `alerts`, dispatch, timers, webhooks, relay, the API."""
 
 import asyncio
 import logging
@@ -18,6 +18,7 @@ from services.router.results import Results, keep_dead
 from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
 from services.router.timers import Timers
+from services.router.webhooks import Webhooks, trusted_receivers
 from shared.bus.contract import Consumer, Handler
 from shared.bus.outbox import Relay
 from shared.channels.contract import Channel
@@ -49,7 +50,9 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
     api_database = Database(parts.database_url, role="dragoman_api", clock=parts.clock, size=6)
     cache = ConfigurationCache()
     dispatcher = Dispatcher(database, cache)
-    timers = Timers(database, cache, dispatcher)
+    timers = Timers(database, cache, dispatcher, parts.settings.address)
+    receivers = trusted_receivers(parts.settings.webhook_hosts)
+    hooks = Webhooks(database, cache, parts.vault, receivers, parts.settings.address)
     issuer = issuer_of(parts.settings)
     tokens = Tokens(cache, parts.settings, issuer)
     if parts.settings.development_tokens:
@@ -66,10 +69,12 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         stack.push_async_callback(relay.stop)
         await stack.enter_async_context(dispatcher.running())
         await stack.enter_async_context(timers.running())
+        await stack.enter_async_context(hooks.running())
         handlers: dict[Topic, Handler] = {
             Topic.INBOUND: _hinting(Inbound(cache, channels), dispatcher),
             Topic.RESULTS: Results(cache, channels),
             Topic.DEAD: keep_dead,
+            Topic.ALERTS: hooks.handle,
         }
         for topic, handler in handlers.items():
             consumer = Consumer(group=GROUP, topic=topic, handler=handler, database=database)
@@ -88,9 +93,13 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
                 stream=stream,
                 objects=store_of(parts.settings),
                 links=Links(parts.vault, parts.settings.address),
+                vault=parts.vault,
+                receivers=receivers,
+                hint_webhooks=hooks.hint,
             )
         )
-        yield Router(app, lambda: [t for t in (relay.trouble, dispatcher.trouble, timers.trouble, stream.trouble) if t])
+        workers = (relay, dispatcher, timers, stream, hooks)
+        yield Router(app, lambda: [worker.trouble for worker in workers if worker.trouble])
 
 
 def _hinting(handler: Callable[[Transaction, Sequence[Event]], Awaitable[None]], dispatcher: Dispatcher) -> Handler:

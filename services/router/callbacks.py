@@ -18,7 +18,7 @@ from services.router.domain.conversation import (
     Reopened,
     Resolved,
 )
-from services.router.domain.plan import Agent, Configuration, choose_policy
+from services.router.domain.plan import Agent, Configuration, choose_policies
 from services.router.domain.whispers import whisper
 from services.router.queueing import enqueue
 from services.router.store.callbacks import Callback
@@ -80,8 +80,9 @@ def line_up(change: Change, callback: Callback, at: datetime, configuration: Con
     callback.state, callback.next_at = "queued", closing(change.now, callback.zone, rules)
     c = change.after
     if c.unanswered_since is None:
-        policy = choose_policy(configuration, c.brand_id, c.channel, country_of(callback.phone))
-        change.record(clocks.started(new_id(), policy, call_at), ACTOR)
+        policies = choose_policies(configuration, c.brand_id, c.channel, country_of(callback.phone))
+        for started in clocks.starting(c, policies, call_at):
+            change.record(started, ACTOR)
     enqueue(change, configuration, because, change.now)
 
 
@@ -225,8 +226,9 @@ def _wake(change: Change, configuration: Configuration) -> None:
     c = change.after
     if c.unanswered_since is None:
         country = configuration.inboxes[c.inbox_id].country
-        policy = choose_policy(configuration, c.brand_id, c.channel, country)
-        change.record(clocks.started(new_id(), policy, change.now), ACTOR)
+        policies = choose_policies(configuration, c.brand_id, c.channel, country)
+        for started in clocks.starting(c, policies, change.now):
+            change.record(started, ACTOR)
     if change.after.state not in ("offered", "assigned"):
         enqueue(change, configuration, because, change.now)
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from services.router.domain.clocks import Clock, fold_clocks
 from services.router.domain.conversation import Opened, fold, open_conversation
+from services.router.store import clocks as stored_clocks
 from services.router.store import conversations
 from shared.db.transaction import Database, Transaction
 
@@ -55,6 +56,6 @@ async def _difference(tx: Transaction, id_: UUID) -> str | None:
     names = [name for name in conversations.COLUMNS if getattr(folded, name) != getattr(stored, name)]
     if names:
         return f"differs in {', '.join(names)}"
-    if {clock.id: clock for clock in clocks.values()} != await conversations.clocks_of(tx, id_):
+    if {clock.id: clock for clock in clocks.values()} != await stored_clocks.of_conversation(tx, id_):
         return "its clocks differ"
     return None

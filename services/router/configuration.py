@@ -1,6 +1,7 @@
 """The configuration file: read with every mistake named by its line, compared with the database, and applied.
 
-The file holds clients, brands, accounts, inboxes, agents, pools, plans, policies and API keys, each under a handle.
+The file holds clients, brands, accounts, inboxes, agents, pools, plans, calendars, policies, webhooks and API keys,
+each under a handle.
 Ids derive from handles, so applying the same file again changes nothing, in any database.
 """
 
@@ -26,11 +27,14 @@ from pydantic import (
     model_validator,
 )
 
+from services.router import webhook_forms
+from services.router.calendars import Calendar
 from services.router.document import Document, Path, read
+from services.router.domain.plan import Family
 from services.router.domain.roles import SCOPES_OF, Role, Scope
 from services.router.store import catalogue
 from shared.db.transaction import Transaction
-from shared.errors import DragomanError, InboxMisconfigured
+from shared.errors import DragomanError
 from shared.ids import derived_id
 from shared.secrets import Vault
 
@@ -163,17 +167,28 @@ class Plan(Entry):
 
 
 class Policy(Entry):
+    """Targets, in open time of `calendar` where one is named; `family` says whose rule it is."""
+
     brand: str | None = None
     channel: str | None = None
     country: Country | None = None
+    family: Family = "contract"
     first_response: Duration = Field(gt=timedelta(0))
+    next_response: Duration | None = Field(None, gt=timedelta(0))
     warn_before: Duration
+    calendar: str | None = None
 
     @model_validator(mode="after")
     def _warned_in_time(self) -> "Policy":
         if self.warn_before >= self.first_response:
             raise ValueError("`warn_before` is shorter than `first_response`")
+        if self.next_response is not None and self.warn_before >= self.next_response:
+            raise ValueError("`warn_before` is shorter than `next_response`")
         return self
+
+    @property
+    def longest(self) -> timedelta:
+        return max(self.first_response, self.next_response or self.first_response)
 
 
 class ApiKey(Entry):
@@ -214,7 +229,9 @@ class Wanted(Entry):
     agents: dict[Handle, Agent] = {}
     pools: dict[Handle, Pool] = {}
     plans: dict[Handle, Plan] = {}
+    calendars: dict[Handle, Calendar] = {}
     policies: dict[Handle, Policy] = {}
+    webhooks: dict[Handle, webhook_forms.Webhook] = {}
     api_keys: dict[Handle, ApiKey] = {}
 
 
@@ -306,6 +323,12 @@ def _mistakes(wanted: Wanted, handles: Mapping[str, Collection[str]], channels: 
     for handle, policy in wanted.policies.items():
         yield from known("brands", ("policies", handle, "brand"), policy.brand)
         yield from channel(("policies", handle, "channel"), policy.channel)
+        yield from known("calendars", ("policies", handle, "calendar"), policy.calendar)
+        calendar = wanted.calendars.get(policy.calendar or "")
+        if calendar is not None and policy.longest > calendar.open_in_a_week * 52:
+            yield ("policies", handle, "calendar"), "it is open for less than that in a year; mend the target"
+    for handle, webhook in wanted.webhooks.items():
+        yield from known("brands", ("webhooks", handle, "brands"), *webhook.brands)
     for handle, key in wanted.api_keys.items():
         yield from known("brands", ("api_keys", handle, "brands"), *key.brands)
         yield from known("agents", ("api_keys", handle, "agent"), key.agent)
@@ -355,8 +378,8 @@ def _doubles(wanted: Wanted) -> Iterator[Mistake]:
     yield from _twice("inboxes", {h: (i.account, i.address) for h, i in wanted.inboxes.items()}, "account and address")
     plans = {h: (p.brand, p.language, p.channel) for h, p in wanted.plans.items()}
     yield from _twice("plans", plans, "brand, language and channel")
-    policies = {h: (p.brand, p.channel, p.country) for h, p in wanted.policies.items()}
-    yield from _twice("policies", policies, "brand, channel and country")
+    policies = {h: (p.brand, p.channel, p.country, p.family) for h, p in wanted.policies.items()}
+    yield from _twice("policies", policies, "brand, channel, country and family")
     subjects = {h: a.subject or h for h, a in wanted.agents.items() if a.is_active}
     yield from _twice("agents", subjects, "subject (without one, that is the handle)")
     yield from _twice("api_keys", {h: k.digest for h, k in wanted.api_keys.items()}, "key")
@@ -414,7 +437,13 @@ async def _changes(tx: Transaction, wanted: Wanted, vault: Vault) -> list[Change
     # What is removed goes first, since its place may be taken by what comes.
     removed = [c for table in rows for c in _removed(table, rows[table], current)]
     upserted = [c for table in rows for c in _upserted(table, rows[table], current)]
-    return [*removed, *upserted, *_membership(wanted, current), *_secrets(wanted, current, vault)]
+    return [
+        *removed,
+        *upserted,
+        *_membership(wanted, current),
+        *_secrets(wanted, current, vault),
+        *(Change(line, work) for line, work in webhook_forms.differences(wanted.webhooks, current, vault)),
+    ]
 
 
 def _id(kind: str, handle: str) -> UUID:
@@ -468,10 +497,13 @@ def _rows(wanted: Wanted) -> dict[str, dict[UUID, catalogue.Row]]:
              "channel": p.channel, "steps": [{"pool": str(_id("pool", s.pool)), "after": s.after} for s in p.steps]}
             for h, p in wanted.plans.items()
         ],
+        "calendar": [calendar.row(h) for h, calendar in wanted.calendars.items()],
         "policy": [
             {"id": _id("policy", h), "handle": h, "brand_id": brand(p.brand), "channel": p.channel,
              "country": p.country, "first_response": int(p.first_response.total_seconds()),
-             "warn_before": int(p.warn_before.total_seconds())}
+             "warn_before": int(p.warn_before.total_seconds()), "family": p.family,
+             "next_response": None if p.next_response is None else int(p.next_response.total_seconds()),
+             "calendar_id": None if p.calendar is None else _id("calendar", p.calendar)}
             for h, p in wanted.policies.items()
         ],
         # A new key is a new row, so that two names can exchange their keys.
@@ -551,7 +583,7 @@ def _secrets(wanted: Wanted, current: catalogue.Catalogue, vault: Vault) -> Iter
         after = {name: [value.get_secret_value() for value in values] for name, values in account.secrets.items()}
         for name in sorted(before.keys() | after.keys()):
             values = after.get(name, [])
-            if _opened(before.get(name, ()), vault) == values:
+            if webhook_forms.opened(before.get(name, ()), vault) == values:
                 continue
             sign = "~" if name in before and values else "+" if values else "-"
             yield Change(
@@ -560,11 +592,3 @@ def _secrets(wanted: Wanted, current: catalogue.Catalogue, vault: Vault) -> Iter
                     catalogue.replace_secret, account_id=account_id, name=name, sealed=list(map(vault.seal, values))
                 ),
             )
-
-
-def _opened(sealed: Sequence[bytes], vault: Vault) -> list[str] | None:
-    try:
-        return [vault.open(one) for one in sealed]
-    except InboxMisconfigured:
-        # Its key is gone; the file's value replaces what nobody can read.
-        return None

@@ -1,10 +1,10 @@
-"""Into the queues of a plan."""
+"""Into the queues of a plan, and out of them where nobody has to answer."""
 
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from services.router.domain.conversation import Change, Queued
+from services.router.domain.conversation import Change, NoReplyNeeded, Queued, Resolved
 from services.router.domain.plan import Configuration, by_hand, choose_plan, reached, steps_for
 from services.router.store import conversations
 from shared.errors import InboxMisconfigured
@@ -40,3 +40,10 @@ def enqueue(
         because=because,
         by_hand=picked is not None,
     )
+
+
+def dismiss(change: Change, because: str, actor: str) -> None:
+    """What is unanswered needs no answer; where nobody holds it that is the end of it for now."""
+    change.record(NoReplyNeeded(because=because), actor)
+    if change.after.state in ("waiting", "offered"):
+        change.record(Resolved(because=because or "no reply needed"), actor)

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from services.router import callbacks
 from services.router.domain import clocks
 from services.router.domain.conversation import AnsweredElsewhere, Change, Message, Reopened, ReplyMoved, Resolved
-from services.router.domain.plan import Configuration, choose_policy
+from services.router.domain.plan import Configuration, choose_policies
 from services.router.queueing import enqueue
-from services.router.store import agents, conversations, dead, seen
+from services.router.store import agents, conversations, dead, seen, unanswered
 from services.router.store import callbacks as wishes
 from services.router.store.configuration import ConfigurationCache
 from services.router.timers import AWAY_AFTER_LAPSES
@@ -28,7 +29,6 @@ from shared.events import (
     ReplyRefused,
     ReplyUnknown,
 )
-from shared.ids import new_id
 
 ACTOR = "responder"
 Told = ReplyAccepted | ReplyProgressed | ReplyRefused | ReplyUnknown
@@ -55,6 +55,7 @@ class Results:
         calls = Calls(configuration, self._channels, wished, [(row["of"], row["id"]) for row in others])
         marks = [_mark(event, changes, of_peer) for event in batch]
         known = await seen.known(tx, [mark for mark in marks if mark is not None])
+        left = await unanswered.after(tx, _answers(batch, of_peer))
         fresh: list[tuple[seen.Mark, UUID, UUID | None]] = []
         for position, (event, mark) in enumerate(zip(batch, marks, strict=True)):
             if mark is None:
@@ -63,6 +64,8 @@ class Results:
                 continue
             known.add(mark)
             change, message_id = _fold(event, changes, of_peer, calls)
+            if not isinstance(event.data, CallEnded):
+                _go_on(change, left.get(event.id), configuration)
             _come_back(change, configuration)
             fresh.append((mark, change.after.brand_id, message_id))
         await conversations.save(tx, list(changes.values()), configuration)
@@ -135,14 +138,41 @@ def _fold(
         )
         change.messages.append(message)
         change.record(AnsweredElsewhere(message_id=message.id, occurred_at=message.occurred_at), "brand")
-        _settle(change, "answered elsewhere")
         return change, message.id
     assert isinstance(data, Told)
     change = changes[data.conversation_id]
     state, reason = _state(data)
     change.record(ReplyMoved(message_id=data.reply_id, state=state, at=min(data.at, change.now), reason=reason), ACTOR)
-    _settle(change, "answered")
     return change, data.reply_id
+
+
+def _answers(batch: Sequence[Event], of_peer: dict[tuple[UUID, str], UUID]) -> list[unanswered.Answer]:
+    """The events that answer, and which conversation by what."""
+    found = []
+    for event in batch:
+        match event.data:
+            case ReplyAccepted(conversation_id=conversation_id, reply_id=reply_id):
+                found.append(unanswered.Answer(event.id, conversation_id, reply_id=reply_id))
+            case ReplyMadeElsewhere(inbox_id=inbox_id, peer=peer, occurred_at=at) if (inbox_id, peer) in of_peer:
+                found.append(unanswered.Answer(event.id, of_peer[(inbox_id, peer)], occurred_at=at))
+    return found
+
+
+def _go_on(change: Change, since: datetime | None, configuration: Configuration) -> None:
+    """What the customer wrote before the answer could regard it is unanswered still: its clocks start there.
+
+    What then waits for nobody's answer leaves the queues.
+    """
+    c = change.after
+    if since is not None and c.unanswered_since is None:
+        inbox = configuration.inboxes.get(c.inbox_id)
+        policies = choose_policies(configuration, c.brand_id, c.channel, inbox.country if inbox else None)
+        for started in clocks.starting(c, policies, since):
+            change.record(started, ACTOR)
+        if c.state == "waiting":
+            enqueue(change, configuration, "they wrote again before the answer", change.now, pool_id=c.plan_id)
+    entry = change.entries[-1].entry
+    _settle(change, "answered elsewhere" if isinstance(entry, AnsweredElsewhere) else "answered")
 
 
 def _come_back(change: Change, configuration: Configuration) -> None:
@@ -151,9 +181,10 @@ def _come_back(change: Change, configuration: Configuration) -> None:
     if isinstance(last, ReplyMoved) and last.state == "failed" and c.state == "resolved":
         # It was taken and came back, so the customer still waits, and from now on.
         inbox = configuration.inboxes.get(c.inbox_id)
-        policy = choose_policy(configuration, c.brand_id, c.channel, inbox.country if inbox else None)
+        policies = choose_policies(configuration, c.brand_id, c.channel, inbox.country if inbox else None)
         change.record(Reopened(because="the answer came back"), ACTOR)
-        change.record(clocks.started(new_id(), policy, change.now), ACTOR)
+        for started in clocks.starting(c, policies, change.now):
+            change.record(started, ACTOR)
         enqueue(change, configuration, "the answer came back", change.now)
         return
     failed = isinstance(last, ReplyMoved) and last.state in ("refused", "unknown")

@@ -2,26 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal
 from uuid import UUID
 
 import asyncpg
 
-from services.router import callbacks
+from services.router import callbacks, metrics
 from services.router.dispatch import Dispatcher
+from services.router.domain import alerts
 from services.router.domain.conversation import Change, Conversation, DeadlinePassed, Lapsed, StepReached
 from services.router.domain.plan import Configuration, reached, steps_for
 from services.router.queueing import enqueue
-from services.router.store import agents, clocks, conversations, seen
+from services.router.store import agents, clocks, conversations, measures, seen
 from services.router.store import callbacks as wishes
 from services.router.store.configuration import ConfigurationCache
 from shared.background import background
 from shared.bus import outbox
 from shared.db.transaction import Database, Transaction
 from shared.errors import Unavailable
-from shared.events import DeadlineMissed, DeadlineNear, Event, QueueStalled, encode
+from shared.events import Event, QueueStalled, encode
+from shared.ids import derived_id
 
 log = logging.getLogger(__name__)
 
@@ -35,44 +39,40 @@ FORGET_EVERY = timedelta(minutes=10)
 # Longer than any vendor delivers again; an Idempotency-Key holds for a day.
 KEEP_SEEN, KEEP_ANSWERS = timedelta(days=400), timedelta(hours=24)
 TELL_STALLED_EVERY = timedelta(minutes=10)
+MEASURE_EVERY = timedelta(seconds=10)
 
 Job = Callable[[Transaction, Configuration], Awaitable[int]]
 
 
-async def tell_deadlines(tx: Transaction, configuration: Configuration) -> int:
-    """Each near or missed deadline once: history, mark on the clock and alert in one transaction."""
-    due = {row["id"]: row for row in await clocks.passing(tx, MOST)}
+async def tell_deadlines(tx: Transaction, configuration: Configuration, address: str = "") -> int:
+    """Each near or missed deadline once: history, mark on the clock and alert in one transaction.
+
+    `address` is how the world reaches us, for the links of the alerts.
+    """
+    due = await clocks.passing(tx, MOST)
     if not due:
         return 0
-    locked = await conversations.lock(tx, {row["conversation_id"] for row in due.values()}, skip_locked=True)
-    running = await clocks.still_passing(tx, list(due))
+    locked = await conversations.lock(tx, {passed.conversation_id for passed in due}, skip_locked=True)
     changes = {id_: Change.of(c, tx.now) for id_, c in locked.items()}
-    for clock_id in running:
-        row = due[clock_id]
-        change = changes.get(row["conversation_id"])
-        if change is not None:
-            _tell(change, clock_id, row["what"], row["target"], row["due_at"])
+    told = [p for p in await clocks.still_passing(tx, due) if p.conversation_id in changes]
+    for passed in told:
+        _tell(changes[passed.conversation_id], passed, configuration, address)
     await conversations.save(tx, list(changes.values()), configuration)
-    return len(due)
+    tx.after_commit(partial(_count, told, {id_: c.channel for id_, c in locked.items()}, tx.now))
+    return len(told)
 
 
-def _tell(change: Change, clock_id: UUID, what: str, target: str, due_at: datetime) -> None:
-    c = change.after
-    change.record(DeadlinePassed(clock_id=clock_id, what="near" if what == "near" else "missed", due_at=due_at), ACTOR)
-    alert = DeadlineNear if what == "near" else DeadlineMissed
-    change.emit(
-        alert(
-            conversation_id=c.id,
-            clock_id=clock_id,
-            target=target,
-            due_at=due_at,
-            at=change.now,
-            agent_id=c.agent_id,
-            language=c.language,
-            what_to_do="the agent who holds it should answer now" if c.agent_id else "somebody should take it now",
-        ),
-        key=str(c.brand_id),
-    )
+def _tell(change: Change, passed: clocks.Passing, configuration: Configuration, address: str) -> None:
+    c, clock = change.after, passed.clock
+    what: Literal["near", "missed"] = "near" if passed.what == "near" else "missed"
+    change.record(DeadlinePassed(clock_id=clock.id, what=what, due_at=clock.due_at), ACTOR)
+    change.emit(alerts.of_deadline(c, clock, what, change.now, configuration, address), key=str(c.brand_id))
+
+
+def _count(told: Sequence[clocks.Passing], channels: Mapping[UUID, str], now: datetime) -> None:
+    for passed in told:
+        metrics.DEADLINES.labels(channels[passed.conversation_id], passed.clock.target, passed.what).inc()
+        metrics.ALERT_DELAY.observe(max(0.0, (now - passed.since).total_seconds()))
 
 
 async def reach_steps(tx: Transaction, configuration: Configuration) -> int:
@@ -157,12 +157,14 @@ def _back(change: Change, configuration: Configuration, because: str) -> UUID:
 class Timers:
     """Sweeps once a second; each job is a short transaction of its own, and several routers do not get in the way."""
 
-    def __init__(self, database: Database, cache: ConfigurationCache, dispatcher: Dispatcher) -> None:
+    def __init__(self, database: Database, cache: ConfigurationCache, dispatcher: Dispatcher, address: str) -> None:
         self._database = database
         self._cache = cache
         self._dispatcher = dispatcher
-        self._stalled_told: dict[UUID, datetime] = {}
+        self._address = address
+        self._stalled_told: dict[UUID, tuple[datetime, int]] = {}
         self._forgot_at: datetime | None = None
+        self._measured_at: datetime | None = None
         self.trouble = ""
 
     @asynccontextmanager
@@ -172,7 +174,8 @@ class Timers:
 
     async def _run(self) -> None:
         jobs: Iterable[Job] = (
-            tell_deadlines, reach_steps, lapse_offers, requeue_abandoned, call_back, self._tell_stalled, self._forget
+            partial(tell_deadlines, address=self._address), reach_steps, lapse_offers, requeue_abandoned, call_back,
+            self._tell_stalled, self._forget, self._measure,
         )  # fmt: skip
         while True:
             await asyncio.sleep(SWEEP_EVERY)
@@ -201,15 +204,23 @@ class Timers:
         return 0
 
     async def _tell_stalled(self, tx: Transaction, _configuration: Configuration) -> int:
-        """Queues that nobody serves, at most every ten minutes each."""
-        told = 0
+        """Queues that nobody serves, at most every ten minutes each: several routers tell the same event."""
+        told = []
         for row in await clocks.stalled(tx):
-            last = self._stalled_told.get(row["pool_id"])
-            if tx.now - row["oldest_at"] < STALLED_AFTER or (last and tx.now - last < TELL_STALLED_EVERY):
+            pool_id, oldest_at = row["pool_id"], row["oldest_at"]
+            spell = (oldest_at, (tx.now - oldest_at) // TELL_STALLED_EVERY)
+            if tx.now - oldest_at < STALLED_AFTER or self._stalled_told.get(pool_id) == spell:
                 continue
-            self._stalled_told[row["pool_id"]] = tx.now
-            alert = QueueStalled(pool_id=row["pool_id"], waiting=row["waiting"], oldest_at=row["oldest_at"], at=tx.now)
-            event = Event(data=alert, key=str(row["pool_id"]), source="router", time=tx.now)
-            await outbox.add(tx, conversations.SOURCE, [encode(event)])
-            told += 1
-        return told
+            self._stalled_told[pool_id] = spell
+            alert = QueueStalled(pool_id=pool_id, waiting=row["waiting"], oldest_at=oldest_at, at=tx.now)
+            id_ = derived_id("stalled", pool_id, oldest_at.isoformat(), spell[1])
+            told.append(encode(Event(data=alert, key=str(pool_id), source="router", time=tx.now, id=id_)))
+        await outbox.add(tx, conversations.SOURCE, told)
+        return len(told)
+
+    async def _measure(self, tx: Transaction, _configuration: Configuration) -> int:
+        """The figures of the whole cell, every ten seconds."""
+        if self._measured_at is None or tx.now - self._measured_at >= MEASURE_EVERY:
+            self._measured_at = tx.now
+            await measures.take(tx)
+        return 0

@@ -22,6 +22,7 @@ from aiokafka.errors import (
     ProducerFenced,
     UnknownProducerId,
 )
+from prometheus_client import Gauge
 
 from shared.bus.consumer import Halted, Loop
 from shared.bus.contract import BATCH, Consumer, Observer
@@ -32,6 +33,8 @@ from shared.settings import Settings
 from shared.topics import TOPIC_SETTINGS, Topic
 
 log = logging.getLogger(__name__)
+
+LAG = Gauge("dragoman_lag", "Events in the log that this process has still to handle.", ["topic"])
 
 PUBLISH_WITHIN = 8.0
 STOP_WITHIN = 10.0
@@ -310,6 +313,8 @@ class _Reader:
         async with self.busy:
             if generation == self.generation:
                 await self._handle(client, fetched)
+                behind = [(client.highwater(partition) or place) - place for partition, place in self.places.items()]
+                LAG.labels(self._consumer.topic).set(sum(behind))
                 return
             for partition, place in self.places.items():
                 client.seek(partition, place)

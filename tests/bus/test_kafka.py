@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import TopicPartition
+from prometheus_client import REGISTRY
 
 from shared.bus.kafka import KafkaBus, accept_gap, advance_offset, bus_of, create_topics, own
 from shared.db.transaction import Database
@@ -72,4 +73,5 @@ async def test_a_place_outside_the_log_is_not_passed_over_in_silence(
     async with bus.consuming(effects.consumer()):
         await effects.until(1)
     assert await effects.texts() == ["after the gap"]
+    assert REGISTRY.get_sample_value("dragoman_lag", {"topic": "inbound"}) == 0
     assert "nothing to accept" in await accept_gap(settings, database, group, topic, 0)

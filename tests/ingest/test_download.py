@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.ingest.download import Trusted, download, is_public, own_headers
+from services.ingest.download import download, own_headers, trusted_by
 from shared.channels.contract import Source
 from shared.errors import AccountBroken, DragomanError, Rejected, Throttled, Unavailable
+from shared.guard import is_public
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -176,7 +177,7 @@ def test_credentials_are_the_first_origin_s_alone() -> None:
 
 def test_what_is_configured_opens_its_own_port_alone() -> None:
     url = urlsplit("http://10.0.0.5:8080/")
-    trusted = Trusted.of(Source(url=url.geturl(), hosts=frozenset({"10.0.0.5"})), url)
+    trusted = trusted_by(Source(url=url.geturl(), hosts=frozenset({"10.0.0.5"})), url)
     trusted.check("10.0.0.5", 8080, "10.0.0.5")
     with pytest.raises(Rejected):
         trusted.check("10.0.0.5", 5432, "10.0.0.5")

@@ -14,6 +14,7 @@ from services.router.api import (
     replies,
     sign_in,
     stream,
+    webhooks,
 )
 from services.router.api.context import Api
 from services.router.api.limits import BodyLimit
@@ -38,7 +39,7 @@ def build(api: Api) -> Documented:
     app.add_middleware(BodyLimit)
     for module in (
         sign_in, agents, conversations, changes, replies, callbacks, attachments, customers, queues, stream, admin,
-        keys,
+        keys, webhooks,
     ):  # fmt: skip
         app.include_router(module.api)
     app.router.routes.extend(routes(filter(None, (api.settings.address, api.settings.oidc_issuer))))

@@ -24,7 +24,7 @@ from services.router.domain.conversation import (
     Resolved,
 )
 from services.router.domain.plan import Configuration, by_hand
-from services.router.queueing import enqueue
+from services.router.queueing import dismiss, enqueue
 from services.router.store import conversations, screens
 from shared.db.transaction import Transaction
 
@@ -189,6 +189,23 @@ async def resolve(
         # A reply on its way still has to meet the clock.
         answered = await screens.has_reply_on_its_way(tx, conversation_id)
         change.record(Resolved(because=body.reason or "resolved", answered=answered), who.actor)
+        return await save(tx, context, change)
+
+    return await effect(context, who, request, idempotency_key, work)
+
+
+@api.post("/no-reply-needed", response_model=d.Changed, responses=CHANGES, operation_id="sayNoReplyNeeded")
+async def no_reply_needed(
+    conversation_id: UUID, request: Request, context: Context, who: Actor, body: Annotated[Reason, Body()],
+    if_match: IfMatch = None, idempotency_key: IdempotencyKey = None,
+) -> Response:  # fmt: skip
+    """What they wrote last needs no answer, such as thanks: its clocks stop, and it waits for nobody any more."""
+
+    async def work(tx: Transaction) -> Done:
+        change = Change.of(known_to(await matching(tx, conversation_id, if_match), who), tx.now)
+        if change.after.unanswered_since is None:
+            raise Problem(409, "nothing_unanswered", "Nothing in it waits for an answer")
+        dismiss(change, body.reason, who.actor)
         return await save(tx, context, change)
 
     return await effect(context, who, request, idempotency_key, work)

@@ -1,6 +1,6 @@
 """What every route works with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -12,8 +12,10 @@ from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
 from shared.channels.contract import Channel
 from shared.db.transaction import Database
+from shared.guard import Trusted
 from shared.links import Links
 from shared.objects import Objects
+from shared.secrets import Vault
 from shared.settings import Settings
 
 # Requests a second that a caller may make for long, and at once.
@@ -51,6 +53,10 @@ class Api:
     stream: Stream
     objects: Objects
     links: Links
+    vault: Vault
+    # Receivers of webhooks that may be near; and a hint that one has something due.
+    receivers: Trusted = Trusted()
+    hint_webhooks: Callable[[], None] = lambda: None
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
 

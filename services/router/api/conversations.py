@@ -1,5 +1,6 @@
 """Conversations: what an agent sees of them."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from services.router.api.permissions import to_write
 from services.router.api.problems import not_found, responses
 from services.router.api.requests import Done, answer
 from services.router.domain import sentences
+from services.router.domain.clocks import Clock
 from services.router.domain.plan import Configuration
 from services.router.files import Shown
 from services.router.store import conversations, screens
@@ -21,6 +23,7 @@ from shared.db.transaction import Transaction
 
 api = APIRouter(prefix="/v1", tags=["conversations"])
 TIMELINE = 50
+CLOCKS = 20
 
 
 @api.get(
@@ -63,7 +66,7 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
         configuration = await context.cache.current(tx)
         group = await screens.group_of(tx, row["customer_id"])
         timeline = await screens.timeline(tx, group, None, TIMELINE)
-        clock = await screens.running_clock(tx, conversation_id)
+        told_clocks = [_clock(clock, tx.now) for clock in await screens.clocks(tx, conversation_id, CLOCKS)]
         permission = await to_write(context, who, row, configuration, tx)
         shown = Shown(context.links, context.channels, tx.now)
         told = await screens.messages(tx, conversation_id)
@@ -73,7 +76,8 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
             thread=row["thread"],
             matter=row["matter"],
             messages=[d.MessageDocument(**shown.message(m, row["brand_id"], row["channel"])) for m in told],
-            clock=_clock(clock, tx) if clock else None,
+            clock=next((clock for clock in told_clocks if clock.state == "running"), None),
+            clocks=told_clocks,
             may_write=d.MayWrite(
                 allowed=permission.allowed,
                 reason=permission.reason,
@@ -119,14 +123,20 @@ def _summary(row: dict[str, Any], configuration: Configuration) -> d.Conversatio
     return d.ConversationSummary(**{**{n: row[n] for n in d.ConversationSummary.model_fields.keys() - named}, **named})
 
 
-def _clock(row: dict[str, Any], tx: Transaction) -> d.ClockDocument:
+def _clock(clock: Clock, now: datetime) -> d.ClockDocument:
+    left = clock.due_at - (clock.ended_at or now)
     return d.ClockDocument(
-        target=row["target"],
-        started_at=row["started_at"],
-        warn_at=row["warn_at"],
-        due_at=row["due_at"],
-        seconds_left=(row["due_at"] - tx.now).total_seconds(),
-        is_missed=row["due_at"] <= tx.now,
+        target=clock.target,
+        started_at=clock.started_at,
+        warn_at=clock.warn_at,
+        due_at=clock.due_at,
+        seconds_left=left.total_seconds(),
+        is_missed=left.total_seconds() <= 0,
+        state=clock.state,
+        ended_at=clock.ended_at,
+        family=clock.family,
+        policy=clock.policy,
+        sentence=sentences.of_clock(clock),
     )
 
 

@@ -46,6 +46,41 @@ SUMMARY: dict[str, Any] = {
     "unanswered_since": AT,
     "version": 7,
 }
+WEBHOOK: dict[str, Any] = {
+    "id": ID,
+    "handle": "operations",
+    "url": "https://alerts.example/hook",
+    "events": ["deadline.missed"],
+    "brands": [],
+    "enabled": True,
+    "reason": "",
+    "waiting": 0,
+    "failed": 0,
+}
+DELIVERY: dict[str, Any] = {
+    "event_id": ID,
+    "event": "deadline.missed",
+    "brand_id": ID,
+    "at": AT,
+    "state": "delivered",
+    "attempts": 1,
+    "next_at": AT,
+    "status": 204,
+    "reason": "",
+    "settled_at": AT,
+}
+CLOCK: dict[str, Any] = {
+    "target": "first_response",
+    "started_at": AT,
+    "due_at": DUE,
+    "seconds_left": 3600,
+    "is_missed": False,
+    "warn_at": "2026-11-23T09:30:00Z",
+    "state": "running",
+    "family": "contract",
+    "policy": "social",
+    "sentence": "1 h around the clock; due Mon 10:00 UTC",
+}
 CHANGE: dict[str, Any] = {
     "seq": 4711,
     "kind": "assigned",
@@ -216,12 +251,17 @@ class TimelineMessage(MessageDocument):
 
 
 class ClockDocument(BaseModel):
-    target: str
+    target: str = Field(description="first_response, or next_response once they had an answer")
     started_at: datetime
     warn_at: datetime = Field(description="From then on it is near")
     due_at: datetime
-    seconds_left: float = Field(description="Negative where it is missed")
+    seconds_left: float = Field(description="Negative where it is missed; of one that ended, what was left then")
     is_missed: bool
+    state: str = Field(description="running, met (answered), or stopped")
+    ended_at: datetime | None = None
+    family: str = Field(description="Whose rule: contract, or marketplace")
+    policy: str = Field(description="By which policy; empty where none held")
+    sentence: str
 
 
 class MayWrite(BaseModel):
@@ -264,10 +304,8 @@ class ConversationDocument(ConversationSummary):
         thread="t_1001",
         matter="order 4711",
         messages=[MESSAGE],
-        clock={
-            "target": "first_response", "started_at": AT, "warn_at": AT, "due_at": DUE, "seconds_left": 3600,
-            "is_missed": False,
-        },
+        clock=CLOCK,
+        clocks=[CLOCK],
         may_write={
             "allowed": True, "reason": "response", "until": DUE, "sentence": "Free to write for a day.",
             "text_limit": 2000,
@@ -280,7 +318,8 @@ class ConversationDocument(ConversationSummary):
     thread: str | None
     matter: str | None
     messages: list[MessageDocument]
-    clock: ClockDocument | None
+    clock: ClockDocument | None = Field(description="Of those that run the one that is due first")
+    clocks: list[ClockDocument] = Field(description="Those that run, then the newest that ended")
     may_write: MayWrite
     decision: DecisionDocument | None
     timeline: list[TimelineMessage] = Field(description="The customer's newest 50 messages over all inboxes")
@@ -480,6 +519,73 @@ class Replayed(BaseModel):
 
     id: UUID
     replayed: bool
+
+
+class WebhookDocument(BaseModel):
+    model_config = shown(**WEBHOOK)
+
+    id: UUID
+    handle: str
+    url: str
+    events: list[str] = Field(description="Empty: all")
+    brands: list[UUID] = Field(description="Empty: all")
+    enabled: bool
+    reason: str = Field(description="Why it is disabled")
+    failing_since: datetime | None = Field(None, description="Since when nothing gets through")
+    waiting: int
+    failed: int
+
+
+class WebhooksDocument(BaseModel):
+    model_config = shown(items=[WEBHOOK])
+
+    items: list[WebhookDocument]
+
+
+class WebhookDeleted(BaseModel):
+    model_config = shown(id=ID)
+
+    id: UUID
+
+
+class WebhookSecrets(BaseModel):
+    """Two while one is being rotated: each call is signed by both."""
+
+    model_config = shown(secrets=["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="])
+
+    secrets: list[str]
+
+
+class WebhookTest(BaseModel):
+    model_config = shown(event_id=ID)
+
+    event_id: UUID = Field(description="Its `webhook-id`")
+
+
+class DeliveryDocument(BaseModel):
+    event_id: UUID = Field(description="The `webhook-id` of all its attempts")
+    event: str
+    brand_id: UUID | None
+    at: datetime
+    state: str = Field(description="waiting, delivered or failed")
+    attempts: int
+    next_at: datetime = Field(description="Of one that waits")
+    status: int | None = Field(description="What the receiver answered last")
+    reason: str
+    settled_at: datetime | None
+
+
+class DeliveryPage(BaseModel):
+    model_config = shown(items=[DELIVERY], next=NEXT)
+
+    items: list[DeliveryDocument]
+    next: str | None
+
+
+class ReplayedAlerts(BaseModel):
+    model_config = shown(alerts=3)
+
+    alerts: int = Field(description="How many are sent again")
 
 
 class ConversationChange(BaseModel):

@@ -1,5 +1,6 @@
-"""Clocks: targets tied to the oldest unanswered message. This far: first response, around the clock."""
+"""Clocks: targets tied to the oldest unanswered message, one for each policy that holds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,12 +12,17 @@ from services.router.domain.conversation import (
     Conversation,
     DeadlinePassed,
     HistoryRow,
+    NoReplyNeeded,
     ReplyMoved,
     Resolved,
 )
-from services.router.domain.plan import DEFAULT_FIRST_RESPONSE, DEFAULT_WARNING, Policy
+from services.router.domain.hours import deadline, described
+from services.router.domain.plan import Policy
+from shared.ids import new_id
 
 FIRST_RESPONSE = "first_response"
+NEXT_RESPONSE = "next_response"
+TARGETS = (FIRST_RESPONSE, NEXT_RESPONSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,54 +38,109 @@ class Clock:
     ended_at: datetime | None = None
     near_at: datetime | None = None
     missed_at: datetime | None = None
+    family: str = "contract"
+    policy: str = ""
+    allowed: int = 0
+    calendar_id: UUID | None = None
+    hours: str = ""
+    zone: str = ""
 
 
-def targets(policy: Policy | None) -> tuple[timedelta, timedelta]:
-    """How long the first response may take, and how long before its end a warning is due."""
-    if policy is None:
-        return DEFAULT_FIRST_RESPONSE, DEFAULT_WARNING
-    return policy.first_response, policy.warn_before
+def starts(conversation: Conversation, occurred_at: datetime, *, late: bool) -> bool:
+    """Whether a message of that instant starts clocks: none runs, and it was not answered before it reached us.
 
-
-def starts(conversation: Conversation, occurred_at: datetime) -> bool:
-    """Whether a message of that instant starts a clock: none runs, and it was not answered before it reached us."""
-    if conversation.unanswered_since is not None:
+    What comes late never does: the messages after it were looked at already.
+    """
+    if conversation.unanswered_since is not None or late:
         return False
     return conversation.answered_at is None or occurred_at > conversation.answered_at
 
 
-def started(clock_id: UUID, policy: Policy | None, since: datetime) -> ClockStarted:
-    allowed, warning = targets(policy)
-    due_at = since + allowed
+def starting(conversation: Conversation, policies: Sequence[Policy], since: datetime) -> list[ClockStarted]:
+    """The clocks of a message that nobody has answered since then, one a policy."""
+    target = FIRST_RESPONSE if conversation.answered_at is None else NEXT_RESPONSE
+    return [_started(policy, target, since) for policy in policies]
+
+
+def _started(policy: Policy, target: str, since: datetime) -> ClockStarted:
+    allowed, hours = allowance(policy, target), policy.hours
+    warned_after = max(allowed - policy.warn_before, timedelta(0))
     return ClockStarted(
-        clock_id=clock_id, target=FIRST_RESPONSE, started_at=since, warn_at=max(since, due_at - warning), due_at=due_at
+        clock_id=new_id(),
+        target=target,
+        started_at=since,
+        warn_at=deadline(since, warned_after, hours),
+        due_at=deadline(since, allowed, hours),
+        family=policy.family,
+        policy=policy.handle,
+        allowed=int(allowed.total_seconds()),
+        calendar_id=hours.id if hours else None,
+        hours=described(hours) if hours else "",
+        zone=hours.zone if hours else "",
     )
+
+
+def allowance(policy: Policy, target: str) -> timedelta:
+    """How much open time the policy allows."""
+    if target == NEXT_RESPONSE and policy.next_response is not None:
+        return policy.next_response
+    return policy.first_response
 
 
 def fold_clocks(clocks: dict[UUID, Clock], row: HistoryRow) -> dict[UUID, Clock]:
     """The clocks after one entry of the history; an answer meets what runs, a resolution stops it."""
     match row.entry:
-        case ClockStarted(clock_id=id_, target=target, started_at=at, warn_at=warn_at, due_at=due_at):
-            return clocks | {id_: Clock(id=id_, target=target, started_at=at, warn_at=warn_at, due_at=due_at)}
-        case ReplyMoved(state="accepted", at=at):
-            return _end(clocks, "met", at)
-        case AnsweredElsewhere(occurred_at=at):
-            return _end(clocks, "met", at)
-        case CallEnded(is_answer=True, answered_at=at):
-            return _end(clocks, "met", at)
-        case Resolved(answered=False):
-            return _end(clocks, "stopped", row.at)
+        case ClockStarted() as e:
+            return clocks | {e.clock_id: _begun(e)}
         case DeadlinePassed(clock_id=id_, what=what) if id_ in clocks:
             return clocks | {id_: _marked(clocks[id_], what, row.at)}
+    end = ending(row)
+    return clocks if end is None else {id_: end.of(clock) for id_, clock in clocks.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What an entry makes of the clocks that run; only of those that began by `since`, where one is given."""
+
+    state: str
+    at: datetime
+    since: datetime | None = None
+
+    def of(self, clock: Clock) -> Clock:
+        if clock.state != "running" or (self.since is not None and clock.started_at > self.since):
+            return clock
+        return replace(clock, state=self.state, ended_at=self.at)
+
+
+def ending(row: HistoryRow) -> Ending | None:
+    """How the entry ends clocks; None where it does not."""
+    match row.entry:
+        case ReplyMoved(state="accepted", at=at):
+            return Ending("met", at)
+        case AnsweredElsewhere(occurred_at=at):
+            return Ending("met", at, since=at)
+        case CallEnded(is_answer=True, answered_at=at):
+            return Ending("met", at)
+        case NoReplyNeeded() | Resolved(answered=False):
+            return Ending("stopped", row.at)
         case _:
-            return clocks
+            return None
 
 
-def _end(clocks: dict[UUID, Clock], state: str, at: datetime) -> dict[UUID, Clock]:
-    return {
-        id_: replace(clock, state=state, ended_at=at) if clock.state == "running" else clock
-        for id_, clock in clocks.items()
-    }
+def _begun(e: ClockStarted) -> Clock:
+    return Clock(
+        id=e.clock_id,
+        target=e.target,
+        started_at=e.started_at,
+        warn_at=e.warn_at,
+        due_at=e.due_at,
+        family=e.family,
+        policy=e.policy,
+        allowed=e.allowed,
+        calendar_id=e.calendar_id,
+        hours=e.hours,
+        zone=e.zone,
+    )
 
 
 def _marked(clock: Clock, what: str, at: datetime) -> Clock:

@@ -62,11 +62,22 @@ class LanguageSet(Entry, frozen=True, kw_only=True, tag="language_set"):
 
 
 class ClockStarted(Entry, frozen=True, kw_only=True, tag="clock_started"):
+    """Everything that the clock goes by: what becomes of its policy or calendar later does not touch it.
+
+    `allowed` are seconds of open time, `hours` is the calendar in words ("" is around the clock), `zone` where it is.
+    """
+
     clock_id: UUID
     target: str
     started_at: datetime
     warn_at: datetime
     due_at: datetime
+    family: str = "contract"
+    policy: str = ""
+    allowed: int = 0
+    calendar_id: UUID | None = None
+    hours: str = ""
+    zone: str = ""
 
 
 class Queued(Entry, frozen=True, kw_only=True, tag="queued"):
@@ -118,6 +129,12 @@ class ReplyMoved(Entry, frozen=True, kw_only=True, tag="reply_moved"):
 class AnsweredElsewhere(Entry, frozen=True, kw_only=True, tag="answered_elsewhere"):
     message_id: UUID
     occurred_at: datetime
+
+
+class NoReplyNeeded(Entry, frozen=True, kw_only=True, tag="no_reply_needed"):
+    """Whatever is unanswered needs no answer, such as thanks."""
+
+    because: str = ""
 
 
 class NoteAdded(Entry, frozen=True, kw_only=True, tag="note_added"):
@@ -181,7 +198,7 @@ class Resolved(Entry, frozen=True, kw_only=True, tag="resolved"):
 
 AnyEntry = (
     Opened | Reopened | Received | Unrecognised | LanguageSet | ClockStarted | Queued | StepReached | Offered | Declined
-    | Lapsed | Assigned | ReplyWritten | ReplyMoved | AnsweredElsewhere | NoteAdded | AttachmentSettled
+    | Lapsed | Assigned | ReplyWritten | ReplyMoved | AnsweredElsewhere | NoReplyNeeded | NoteAdded | AttachmentSettled
     | CallbackScheduled | CallPlaced | CallEnded | DeadlinePassed | Resolved
 )  # fmt: skip
 
@@ -234,7 +251,8 @@ def _received(c: Conversation, e: Received, _at: datetime) -> Conversation:
 
 
 def _clock_started(c: Conversation, e: ClockStarted, _at: datetime) -> Conversation:
-    return replace(c, unanswered_since=e.started_at, due_at=e.due_at)
+    # Of several that run the earliest orders the queue.
+    return replace(c, unanswered_since=e.started_at, due_at=min(c.due_at or e.due_at, e.due_at))
 
 
 def _queued(c: Conversation, e: Queued, _at: datetime) -> Conversation:
@@ -268,8 +286,18 @@ def _assigned(c: Conversation, e: Assigned, at: datetime) -> Conversation:
 
 
 def _answered(c: Conversation, at: datetime) -> Conversation:
-    newest = max(c.answered_at or at, at)
-    return replace(c, answered_at=newest, unanswered_since=None, due_at=None, queued_at=None, next_step_at=None)
+    return _unwaited(replace(c, answered_at=max(c.answered_at or at, at)))
+
+
+def _unwaited(c: Conversation) -> Conversation:
+    return replace(c, unanswered_since=None, due_at=None, queued_at=None, next_step_at=None)
+
+
+def _answered_elsewhere(c: Conversation, e: AnsweredElsewhere, _at: datetime) -> Conversation:
+    """What was written there before the customer wrote is no answer to it; both times are the vendor's."""
+    if c.unanswered_since is not None and e.occurred_at < c.unanswered_since:
+        return replace(c, answered_at=max(c.answered_at or e.occurred_at, e.occurred_at))
+    return _answered(c, e.occurred_at)
 
 
 def _reply_moved(c: Conversation, e: ReplyMoved, _at: datetime) -> Conversation:
@@ -312,7 +340,8 @@ _STEPS: dict[type[Entry], Callable[[Conversation, Any, datetime], Conversation]]
     ReplyMoved: _reply_moved,
     CallbackScheduled: _scheduled,
     CallEnded: _call_ended,
-    AnsweredElsewhere: lambda c, e, _at: _answered(c, e.occurred_at),
+    AnsweredElsewhere: _answered_elsewhere,
+    NoReplyNeeded: lambda c, _e, _at: _unwaited(c),
     Resolved: _resolved,
 }
 

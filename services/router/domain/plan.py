@@ -1,4 +1,4 @@
-"""Plans: the ranked pools to try, each once its share of the time allowed is used up."""
+"""Plans: the ranked pools to try, each once its share of the time allowed is used up. And which policies hold."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from services.router.domain.hours import Hours
 from shared.accounts import Inbox
 
 Level = Literal["native", "fluent"]
+# Whose rule it is: what the brand was promised, or what a marketplace demands of it. One of each may hold at once.
+Family = Literal["contract", "marketplace"]
 
-# Where no policy says otherwise: eight hours, the contract's usual answer to an e-mail.
-DEFAULT_FIRST_RESPONSE = timedelta(hours=8)
-DEFAULT_WARNING = timedelta(hours=1)
 BONUS_PER_PRIORITY = timedelta(hours=1)
 
 
@@ -69,15 +69,29 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The targets that hold for a brand, channel and country (None: any)."""
+    """The targets of a family for a brand, channel and country (None: any), in open time of `hours` (None: always).
+
+    `next_response` counts once the customer had an answer; without one `first_response` holds on.
+    """
 
     id: UUID
     handle: str
     first_response: timedelta
     warn_before: timedelta
+    next_response: timedelta | None = None
+    family: Family = "contract"
+    hours: Hours | None = None
     brand_id: UUID | None = None
     channel: str | None = None
     country: str | None = None
+
+    @property
+    def is_last_resort(self) -> bool:
+        return (self.brand_id, self.channel, self.country) == (None, None, None)
+
+
+# Where no policy says otherwise: eight hours, the contract's usual answer to an e-mail.
+DEFAULT_POLICY = Policy(id=UUID(int=0), handle="", first_response=timedelta(hours=8), warn_before=timedelta(hours=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +167,13 @@ def steps_for(configuration: Configuration, plan: Plan, brand_id: UUID, channel:
     return [s for s in plan.steps if s.pool_id in pools and pools[s.pool_id].serves(brand_id, channel)]
 
 
-def choose_policy(configuration: Configuration, brand_id: UUID, channel: str, country: str | None) -> Policy | None:
-    """The most specific policy; brand counts most, then channel, then country."""
+def choose_policies(
+    configuration: Configuration, brand_id: UUID, channel: str, country: str | None
+) -> Sequence[Policy]:
+    """The most specific policy of each family, never none; brand counts most, then channel, then country.
+
+    One for every brand, channel and country is the last resort: it gives way to any other, of the other family too.
+    """
     fitting = [
         policy
         for policy in configuration.policies
@@ -162,11 +181,13 @@ def choose_policy(configuration: Configuration, brand_id: UUID, channel: str, co
         and _matches(policy.channel, channel)
         and _matches(policy.country, country)
     ]
-    return max(
-        fitting,
-        key=lambda p: (p.brand_id is not None, p.channel is not None, p.country is not None, p.handle),
-        default=None,
-    )
+    specific = [policy for policy in fitting if not policy.is_last_resort] or fitting
+    chosen = {policy.family: policy for policy in sorted(specific, key=_precision)}
+    return [chosen[family] for family in sorted(chosen)] or [DEFAULT_POLICY]
+
+
+def _precision(policy: Policy) -> tuple[bool, bool, bool, str]:
+    return policy.brand_id is not None, policy.channel is not None, policy.country is not None, policy.handle
 
 
 def reached(steps: Sequence[Step], since: datetime, due_at: datetime, now: datetime) -> tuple[int, datetime | None]:

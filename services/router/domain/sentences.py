@@ -1,9 +1,13 @@
 """A decision as a sentence for people."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+from services.router.domain.clocks import FIRST_RESPONSE, Clock
+from services.router.domain.hours import DAYS
 from services.router.domain.plan import Agent
 
 # English names of the languages that brands of ours serve; another one is named by its code.
@@ -65,6 +69,42 @@ def _alike(what: str, which: str = "") -> str:
             return "The vendor says that one address became the other."
         case _:
             return "Somebody took them apart before."
+
+
+def of_clock(clock: Clock) -> str:
+    """By what it goes, and when it is due where its calendar is; how it ended."""
+    allowed = timedelta(seconds=clock.allowed) if clock.allowed else clock.due_at - clock.started_at
+    counted = f"of {clock.hours}" if clock.hours else "around the clock"
+    rule = " by the marketplace's rule" if clock.family == "marketplace" else ""
+    sentence = f"{span(allowed)} {counted}{rule}; due {_when(clock, clock.due_at)}"
+    if clock.state == "running" or clock.ended_at is None:
+        return sentence
+    return f"{sentence}; {'answered' if clock.state == 'met' else 'stopped'} {_when(clock, clock.ended_at)}"
+
+
+def of_deadline(clock: Clock, now: datetime) -> str:
+    """What is due or late, by how much in plain time, and why."""
+    target = "first response" if clock.target == FIRST_RESPONSE else "next response"
+    late = now >= clock.due_at
+    how = f"is {span(now - clock.due_at)} late" if late else f"is due in {span(clock.due_at - now)}"
+    return f"The {target} {how} ({of_clock(clock)})."
+
+
+def span(length: timedelta) -> str:
+    """Such as `45 s`, `15 min`, `1 h 30 min`; seconds only where there are no minutes."""
+    seconds = int(length.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    hours, minutes = divmod(seconds // 60, 60)
+    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))
+
+
+def _when(clock: Clock, at: datetime) -> str:
+    """On the clocks of its zone; with the date where the weekday alone could be another one."""
+    local = at.astimezone(ZoneInfo(clock.zone or "UTC"))
+    far = abs(at - clock.started_at) >= timedelta(days=6)
+    date = f" {local:%Y-%m-%d}" if far else ""
+    return f"{DAYS[local.weekday()]}{date} {local:%H:%M}{'' if clock.zone else ' UTC'}"
 
 
 def named(language: str) -> str:

@@ -10,9 +10,9 @@ from shared.db.transaction import Transaction
 from shared.ids import new_id
 
 Row = Mapping[str, Any]
-TABLES = ("client", "brand", "account", "inbox", "agent", "pool", "plan", "policy", "api_key")
+TABLES = ("client", "brand", "account", "inbox", "agent", "pool", "plan", "calendar", "policy", "webhook", "api_key")
 # Nothing else keeps their ids; pools too, unless a conversation waits in one.
-REPLACED = frozenset({"pool", "plan", "policy", "api_key"})
+REPLACED = frozenset({"pool", "plan", "calendar", "policy", "api_key"})
 
 
 @dataclass(frozen=True, slots=True)

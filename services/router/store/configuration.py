@@ -1,11 +1,18 @@
 """The router's configuration in memory, read again when its revision grows."""
 
-from datetime import timedelta
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
+from services.router.domain.hours import Hours, is_known, learn_holidays
 from services.router.domain.plan import Agent, Configuration, Level, Plan, Policy, Pool, Step
 from shared.accounts import Inbox
 from shared.db.transaction import Transaction
+
+log = logging.getLogger(__name__)
 
 
 class ConfigurationCache:
@@ -37,6 +44,8 @@ async def _load(tx: Transaction, revision: int) -> Configuration:
     )
     plans = await tx.fetch("SELECT id, handle, brand_id, language, channel, steps FROM config.plan ORDER BY handle")
     policies = await tx.fetch("SELECT * FROM config.policy ORDER BY handle")
+    calendar_rows = [dict(row) for row in await tx.fetch("SELECT * FROM config.calendar")]
+    calendars = await asyncio.to_thread(_calendars, calendar_rows, tx.now.year)
     brands = await tx.fetch("SELECT id, name FROM config.brand")
     return Configuration(
         revision=revision,
@@ -54,14 +63,39 @@ async def _load(tx: Transaction, revision: int) -> Configuration:
             Plan(**{**row, "steps": [Step(UUID(step["pool"]), step["after"]) for step in row["steps"]]})
             for row in plans
         ],
-        policies=[
-            Policy(
-                **{
-                    **row,
-                    "first_response": timedelta(seconds=row["first_response"]),
-                    "warn_before": timedelta(seconds=row["warn_before"]),
-                }
-            )
-            for row in policies
-        ],
+        policies=[_policy(dict(row), calendars) for row in policies],
+    )
+
+
+def _policy(values: dict[str, Any], calendars: Mapping[UUID, Hours]) -> Policy:
+    hours = calendars.get(values.pop("calendar_id"))
+    for name in ("first_response", "warn_before", "next_response"):
+        values[name] = None if values[name] is None else timedelta(seconds=values[name])
+    return Policy(**values, hours=hours)
+
+
+def _calendars(rows: Sequence[Mapping[str, Any]], year: int) -> dict[UUID, Hours]:
+    """By their ids; in a thread, for the library reads a country's rules from disk when it first hears of it."""
+    calendars = {row["id"]: _hours(row) for row in rows}
+    learn_holidays(calendars.values(), year)
+    return calendars
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """A library that forgot a place must not stop the router; its absence is told, and `dragoman apply` refuses it."""
+    place: str = row["place"]
+    if not place or is_known(place):
+        return place
+    log.error("calendar %s goes without holidays: those of %s are not known any more", row["handle"], place)
+    return ""
+
+
+def _hours(row: Mapping[str, Any]) -> Hours:
+    return Hours(
+        id=row["id"],
+        name=row["name"],
+        zone=row["zone"],
+        week=[[(begin, end) for begin, end in day] for day in row["week"]],
+        place=_place(row),
+        dates={date.fromisoformat(day): [(b, e) for b, e in shifts] for day, shifts in row["dates"].items()},
     )

@@ -13,15 +13,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.router.domain.clocks import Clock, fold_clocks, targets
 from services.router.domain.conversation import (
-    AnsweredElsewhere,
     AnyEntry,
     Assigned,
-    CallEnded,
     Change,
     Conversation,
-    DeadlinePassed,
     Entry,
     HistoryRow,
     Message,
@@ -31,7 +27,9 @@ from services.router.domain.conversation import (
     ReplyWritten,
     Resolved,
 )
-from services.router.domain.plan import Configuration, choose_policy, sort_at, steps_for
+from services.router.domain.hours import deadline
+from services.router.domain.plan import Configuration, choose_policies, sort_at, steps_for
+from services.router.store import clocks
 from shared.bus import outbox
 from shared.db.transaction import Transaction
 from shared.events import (
@@ -140,7 +138,7 @@ async def save(tx: Transaction, changes: Sequence[Change], configuration: Config
     await _write_conversations(tx, changes)
     await _write_messages(tx, changes)
     await _write_history(tx, changes)
-    await _write_clocks(tx, changes)
+    await clocks.write(tx, changes)
     await _write_queue(tx, changes, configuration)
     await _write_assignments(tx, changes)
     events = [event for change in changes for event in (*routing_events(change), *change.events)]
@@ -240,62 +238,6 @@ async def _write_history(tx: Transaction, changes: Sequence[Change]) -> None:
         )
 
 
-async def _write_clocks(tx: Transaction, changes: Sequence[Change]) -> None:
-    """New clocks are folded through the rest of their change; older ones are ended or marked in place."""
-    fresh: list[tuple[Conversation, Clock]] = []
-    ended: list[tuple[UUID, str, datetime]] = []
-    marks: list[tuple[UUID, str, datetime]] = []
-    for change in changes:
-        clocks: dict[UUID, Clock] = {}
-        for row in change.entries:
-            clocks = fold_clocks(clocks, row)
-            match row.entry:
-                case ReplyMoved(state="accepted", at=at):
-                    ended.append((change.after.id, "met", at))
-                case DeadlinePassed(clock_id=id_, what=what):
-                    marks.append((id_, what, row.at))
-                case Resolved(answered=False):
-                    ended.append((change.after.id, "stopped", row.at))
-                case CallEnded(is_answer=True, answered_at=at):
-                    ended.append((change.after.id, "met", at))
-                case AnsweredElsewhere(occurred_at=at):
-                    ended.append((change.after.id, "met", at))
-        fresh += [(change.after, clock) for clock in clocks.values()]
-    if ended:
-        await tx.execute(
-            """
-            UPDATE router.clock AS c SET state = r.state, ended_at = r.at
-            FROM (SELECT DISTINCT ON (id) * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
-                  WITH ORDINALITY AS u (id, state, at, position) ORDER BY id, position) AS r
-            WHERE c.conversation_id = r.id AND c.state = 'running'
-            """,
-            *_transpose(ended),
-        )
-    if fresh:
-        names = ("id", "target", "state", "started_at", "warn_at", "due_at", "ended_at", "near_at", "missed_at")
-        await tx.execute(
-            """
-            INSERT INTO router.clock (conversation_id, brand_id, id, target, state, started_at, warn_at, due_at,
-                                      ended_at, near_at, missed_at)
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[],
-                $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
-            """,
-            [c.id for c, _ in fresh],
-            [c.brand_id for c, _ in fresh],
-            *[[getattr(clock, name) for _, clock in fresh] for name in names],
-        )
-    if marks:
-        await tx.execute(
-            """
-            UPDATE router.clock AS c
-            SET near_at = CASE WHEN r.what = 'near' THEN r.at ELSE c.near_at END,
-                missed_at = CASE WHEN r.what = 'missed' THEN r.at ELSE c.missed_at END
-            FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS r (id, what, at) WHERE c.id = r.id
-            """,
-            *_transpose(marks),
-        )
-
-
 def _transpose(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -343,8 +285,8 @@ def order_of(c: Conversation, configuration: Configuration) -> datetime:
     due_at = c.due_at
     if due_at is None:
         country = configuration.inboxes[c.inbox_id].country
-        allowed, _ = targets(choose_policy(configuration, c.brand_id, c.channel, country))
-        due_at = (c.queued_at or c.opened_at) + allowed
+        policies = choose_policies(configuration, c.brand_id, c.channel, country)
+        due_at = min(deadline(c.queued_at or c.opened_at, p.first_response, p.hours) for p in policies)
     return sort_at(due_at, c.priority)
 
 
@@ -499,10 +441,3 @@ async def of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]]) -> dict[t
 async def emit(tx: Transaction, change: Change) -> None:
     """Only the commands of a change that leaves the conversation as it is."""
     await outbox.add(tx, SOURCE, [encode(event) for event in change.events])
-
-
-async def clocks_of(tx: Transaction, conversation_id: UUID) -> dict[UUID, Clock]:
-    """The clocks of a conversation as they are stored."""
-    names = ", ".join(field.name for field in fields(Clock))
-    rows = await tx.fetch(f"SELECT {names} FROM router.clock WHERE conversation_id = $1", conversation_id)
-    return {row["id"]: Clock(**row) for row in rows}

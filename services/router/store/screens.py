@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from services.router.domain.clocks import Clock
+from services.router.store.clocks import NAMES
 from shared.db.transaction import Transaction
 
 # Where what has no deadline stands among what has one; drivers do not agree on what an infinite instant is.
@@ -176,13 +178,15 @@ async def decisions(tx: Transaction, conversation_id: UUID) -> dict[str, dict[st
     return {row["kind"]: {"n": row["n"], "at": row["at"], **row["data"]} for row in rows}
 
 
-async def running_clock(tx: Transaction, conversation_id: UUID) -> dict[str, Any] | None:
-    row = await tx.fetchrow(
-        "SELECT id, target, started_at, warn_at, due_at, missed_at FROM router.clock "
-        "WHERE conversation_id = $1 AND state = 'running' ORDER BY due_at LIMIT 1",
+async def clocks(tx: Transaction, conversation_id: UUID, limit: int) -> list[Clock]:
+    """Those that run, the first due first; then the newest of those that ended."""
+    rows = await tx.fetch(
+        f"SELECT {', '.join(NAMES)} FROM router.clock WHERE conversation_id = $1 "
+        "ORDER BY ended_at DESC NULLS FIRST, due_at, id LIMIT $2",
         conversation_id,
+        limit,
     )
-    return dict(row) if row else None
+    return [Clock(**row) for row in rows]
 
 
 async def queues(tx: Transaction, pool_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:

@@ -46,6 +46,10 @@ def binary(**options: Any) -> Any:
     return Field(sa_type=LargeBinary, **options)
 
 
+def binaries(**options: Any) -> Any:
+    return Field(sa_type=ARRAY(LargeBinary), **options)
+
+
 def flag(**options: Any) -> Any:
     return Field(sa_type=Boolean, **options)
 

@@ -7,7 +7,19 @@ from uuid import UUID
 from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import SQLModel
 
-from shared.db.tables.columns import binary, document, flag, instant, number, reference, text, texts, uuid, uuids
+from shared.db.tables.columns import (
+    binaries,
+    binary,
+    document,
+    flag,
+    instant,
+    number,
+    reference,
+    text,
+    texts,
+    uuid,
+    uuids,
+)
 
 SCHEMA = {"schema": "config"}
 
@@ -144,11 +156,32 @@ class Plan(SQLModel, table=True):
     steps: list[dict[str, Any]] = document(nullable=False)
 
 
+class Calendar(SQLModel, table=True):
+    """Opening hours in a zone: `week` is seven lists of [begin, end] in minutes, Monday first; so is each of `dates`.
+
+    `place` names the country, or a part of it, whose public holidays are closed.
+    """
+
+    __tablename__ = "calendar"
+    __table_args__ = (SCHEMA,)
+    id: UUID = uuid(primary_key=True)
+    handle: str = text(unique=True)
+    name: str = text()
+    zone: str = text()
+    week: list[list[list[int]]] = document(nullable=False)
+    place: str = text()
+    dates: dict[str, list[list[int]]] = document(nullable=False)
+
+
 class Policy(SQLModel, table=True):
-    """Targets in seconds; the most specific of brand, channel and country holds."""
+    """Targets in seconds of a family's; the most specific of brand, channel and country holds in each."""
 
     __tablename__ = "policy"
-    __table_args__ = (SCHEMA,)
+    __table_args__ = (
+        # A file that removes a calendar with its policies may do so in any order.
+        reference(["calendar_id"], "config.calendar", ["id"], deferrable=True, initially="DEFERRED"),
+        SCHEMA,
+    )
     id: UUID = uuid(primary_key=True)
     handle: str = text(unique=True)
     brand_id: UUID | None = uuid(nullable=True)
@@ -156,6 +189,26 @@ class Policy(SQLModel, table=True):
     country: str | None = text(nullable=True)
     first_response: int = number()
     warn_before: int = number()
+    next_response: int | None = number(nullable=True)
+    family: str = text()
+    calendar_id: UUID | None = uuid(nullable=True)
+
+
+class Webhook(SQLModel, table=True):
+    """Where alerts are posted: those of `events` and `brands`, empty lists mean all; `sealed` secrets newest first."""
+
+    __tablename__ = "webhook"
+    __table_args__ = (SCHEMA,)
+    id: UUID = uuid(primary_key=True)
+    handle: str = text(unique=True)
+    url: str = text()
+    events: list[str] = texts(nullable=False)
+    brands: list[UUID] = uuids(nullable=False)
+    sealed: list[bytes] = binaries(nullable=False)
+    enabled: bool
+    # Why it is disabled, and since when nothing gets through.
+    reason: str = text()
+    failing_since: datetime | None = instant(nullable=True)
 
 
 class ApiKey(SQLModel, table=True):

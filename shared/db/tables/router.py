@@ -234,6 +234,7 @@ class ClockRow(SQLModel, table=True):
     __table_args__ = (
         conversation_reference(),
         Index("ix_clock_due", "due_at", postgresql_where=sql("state = 'running' AND missed_at IS NULL")),
+        Index(None, "conversation_id"),
         Index("ix_clock_warn", "warn_at", postgresql_where=sql("state = 'running' AND near_at IS NULL")),
         SCHEMA,
     )
@@ -248,6 +249,39 @@ class ClockRow(SQLModel, table=True):
     ended_at: datetime | None = instant(nullable=True)
     near_at: datetime | None = instant(nullable=True)
     missed_at: datetime | None = instant(nullable=True)
+    family: str = text()
+    policy: str = text()
+    allowed: int = number()
+    calendar_id: UUID | None = uuid(nullable=True)
+    hours: str = text()
+    zone: str = text()
+
+
+class WebhookDelivery(SQLModel, table=True):
+    """An alert for a webhook, with the very bytes that are signed: `waiting`, `delivered` or `failed`."""
+
+    __tablename__ = "webhook_delivery"
+    __table_args__ = (
+        reference(["webhook_id"], "config.webhook", ["id"], ondelete="CASCADE"),
+        Index("ix_webhook_delivery_due", "webhook_id", "next_at", postgresql_where=sql("state = 'waiting'")),
+        Index(None, "webhook_id", "at", "event_id"),
+        SCHEMA,
+    )
+    webhook_id: UUID = uuid(primary_key=True)
+    event_id: UUID = uuid(primary_key=True)
+    # None for what concerns no brand alone, such as a queue.
+    brand_id: UUID | None = uuid(nullable=True)
+    event: str = text()
+    at: datetime = instant(nullable=False)
+    body: bytes = binary(nullable=False)
+    state: str = text()
+    # Of this round of attempts, and of all rounds: the latter fences claims.
+    attempts: int = small()
+    claims: int = number()
+    next_at: datetime = instant(nullable=False)
+    status: int | None = small(nullable=True)
+    reason: str = text()
+    settled_at: datetime | None = instant(nullable=True)
 
 
 class Presence(SQLModel, table=True):

@@ -34,5 +34,6 @@ def an_api(w: World) -> Api:
         objects=FolderStore(Path(gettempdir()) / f"dragoman-files-{os.getpid()}"),
         links=Links(Vault([KEY]), "http://test"),
         tokens=tokens,
+        vault=Vault([KEY]),
         stream=Stream(w.router, tokens.recheck, asyncio.Event(), alone=True),
     )

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.router.domain.roles import SCOPES_OF, Scope
-from services.router.store import dead
+from services.router.store import dead, webhooks
 from shared.events import DeadLetter
 from shared.ids import new_id
 from tests.router import issuer as tokens
@@ -72,6 +72,18 @@ ROWS: Mapping[str, Row] = {
     "listApiKeys": Row("admin", 200),
     "createApiKey": Row("admin", 201, {"name": "k", "role": "brand", "brands": [SHOP]}),
     "revokeApiKey": Row("admin", 404),
+    "sayNoReplyNeeded": Row("write", 404, {}),
+    "listWebhooks": Row("admin", 200),
+    "createWebhook": Row("admin", 201, {"handle": "pager", "url": "https://hook.example/", "brands": [SHOP]}),
+    "getWebhook": Row("admin", 404),
+    "deleteWebhook": Row("admin", 404),
+    "readWebhookSecret": Row("admin", 404),
+    "rotateWebhookSecret": Row("admin", 404),
+    "enableWebhook": Row("admin", 404),
+    "disableWebhook": Row("admin", 404, {}),
+    "testWebhook": Row("admin", 404),
+    "listDeliveries": Row("admin", 404),
+    "replayAlerts": Row("admin", 404, {"since": "2026-01-01T00:00:00Z"}),
 }
 
 
@@ -240,6 +252,11 @@ async def foreign(api: Client, w: World) -> dict[str, UUID]:
     )
     async with w.router.transaction() as tx:
         await dead.keep(tx, [(id_of("other"), letter)])
+        hook = new_id()
+        assert await webhooks.insert(
+            tx, webhook_id=hook, handle="theirs", url="https://theirs.example/", events=[], brands=[id_of("other")],
+            sealed=[api.parts.vault.seal("theirs")],
+        )  # fmt: skip
     await api.key("theirs", "brand", "other")
     wish = new_id()
     await w.fetch(
@@ -257,6 +274,7 @@ async def foreign(api: Client, w: World) -> dict[str, UUID]:
         "other_id": customers[1],
         "callback_id": wish,
         "dead_id": dead.id_of(letter),
+        "webhook_id": hook,
         "key_id": await w.value("SELECT id FROM config.api_key"),
     }
 
@@ -304,6 +322,8 @@ async def test_foreign_things_in_a_body_or_a_query_are_like_unknown_ones_too(api
     new = {"name": "k", "role": "supervisor", "brands": [SHOP]}
     await alike(lambda id_: api.post("/v1/api-keys", key, new | {"brands": [SHOP, str(id_)]}), id_of("other"), 404)
     await alike(lambda id_: api.post("/v1/api-keys", key, new | {"agent_id": str(id_)}), id_of("olaf"), 404)
+    hook = {"handle": "pager", "url": "https://hook.example/"}
+    await alike(lambda id_: api.post("/v1/webhooks", key, hook | {"brands": [SHOP, str(id_)]}), id_of("other"), 404)
     wish = {"phone": "+4930123456"}
     await alike(lambda id_: api.post("/v1/callback-requests", key, wish | {"brand_id": str(id_)}), id_of("other"), 404)
     await alike(lambda id_: api.post(f"/v1/attachments?brand_id={id_}", key, "x"), id_of("other"), 404)

@@ -308,3 +308,29 @@ async def test_the_list_is_filtered(api: Client, w: World) -> None:
         assert len((await api.get(f"/v1/conversations?{query}")).json()["items"]) == expected, query
     assert path.endswith((await api.get("/v1/conversations?agent=me")).json()["items"][0]["id"])
     assert (await api.get("/v1/conversations?state=&agent=me")).status_code == 422
+
+
+async def test_a_conversation_explains_its_clocks(api: Client) -> None:
+    path = await api.held()
+    document = (await api.get(path)).json()
+    (clock,) = document["clocks"]
+    assert document["clock"] == clock
+    assert clock.items() >= {
+        "target": "first_response", "family": "contract", "policy": "default", "state": "running", "is_missed": False,
+        "sentence": "1 h around the clock; due Mon 10:00 UTC",
+    }.items()  # fmt: skip
+
+
+async def test_what_needs_no_reply_waits_for_nobody_any_more(api: Client) -> None:
+    path = await api.held()
+    answer = await api.post(f"{path}/no-reply-needed", body={"reason": "thanks"})
+    assert (answer.status_code, answer.json()["state"]) == (200, "assigned")
+    document = (await api.get(path)).json()
+    assert (document["clock"], document["due_at"], document["unanswered_since"]) == (None, None, None)
+    assert document["clocks"][0]["sentence"].endswith("due Mon 10:00 UTC; stopped Mon 09:00 UTC")
+    again = await api.post(f"{path}/no-reply-needed", body={})
+    assert (again.status_code, again.json()["code"]) == (409, "nothing_unanswered")
+    waiting = await api.received(text="Danke!", sender="another")
+    answer = await api.post(f"{waiting}/no-reply-needed", body={})
+    assert (answer.status_code, answer.json()["state"]) == (200, "resolved")
+    assert await api.world.value("SELECT count(*) FROM router.queue") == 0

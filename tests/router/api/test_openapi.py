@@ -16,6 +16,12 @@ UNLOCKED = {
     "createApiKey",
     "requestCallback",
     "withdrawCallback",
+    "createWebhook",
+    "rotateWebhookSecret",
+    "enableWebhook",
+    "disableWebhook",
+    "testWebhook",
+    "replayAlerts",
 }
 # What whoever has no token yet may ask.
 PUBLIC = {"getSignIn"}

@@ -56,6 +56,7 @@ schema = schemathesis.openapi.from_dict(
             objects=FolderStore(Path("files")),
             links=Links(Vault([KEY]), ""),
             tokens=TOKENS,
+            vault=Vault([KEY]),
             stream=Stream(Database("", role=None), TOKENS.recheck, asyncio.Event(), alone=True),
         )
     ).openapi()
