@@ -455,4 +455,6 @@ async def test_the_sample_can_be_applied_and_holds_the_targets_of_the_trade(data
             (minutes(60), minutes(30)),
         ),
         **dict.fromkeys(["Alpenlicht", "Alpenlicht Retours", "Seabird"], (hours(8), hours(1))),
+        "Alpenlicht by telephone": (minutes(15), minutes(5)),
+        "Seabird by telephone": (minutes(5), minutes(2)),
     }  # fmt: skip
