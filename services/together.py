@@ -25,6 +25,7 @@ from shared.channels.registry import CHANNELS
 from shared.db.embedded import server
 from shared.db.migrate import migrate
 from shared.db.transaction import Database
+from shared.ids import derived_id
 from shared.parts import Parts
 from shared.secrets import Vault, key_file
 from shared.settings import Settings
@@ -243,6 +244,12 @@ Try it, in another terminal:
    curl -s -X POST {url}/v1/conversations/$ID/accept -H 'Authorization: Bearer dev-anna' -H 'If-Match: *' -H "Idempotency-Key: accept-$ID"
    curl -s -X POST {url}/v1/conversations/$ID/reply -H 'Authorization: Bearer dev-anna' -H 'If-Match: *' -H "Idempotency-Key: reply-$ID" -H 'Content-Type: application/json' -d '{{"text": "Ihr Paket ist unterwegs."}}'
    curl -s {url}/sandbox/control/messenger/sent
+
+On the other channels somebody writes by WhatsApp, then from the same number by SMS, and asks to be called: one customer.
+   curl -s {url}/sandbox/control/whatsapp/messages -d '{{"number": "106540352242901", "phone": "+4915123456789", "text": "Ist mein Paket schon da?"}}'
+   curl -s {url}/sandbox/control/twilio/messages -d '{{"to": "+4917604069011", "from": "+4915123456789", "text": "Und wo ist es jetzt?"}}'
+   curl -s -X POST {url}/v1/callback-requests -H 'Authorization: Bearer dev-sam' -H 'Idempotency-Key: call-1' -H 'Content-Type: application/json' -d '{{"phone": "+4915123456789", "brand_id": "{derived_id("brand", "alpenlicht")}"}}'
+   curl -s {url}/sandbox/control/phone/calls
 
 The mail server of the stand-ins: IMAP at 127.0.0.1:{mail.imap}, SMTP at 127.0.0.1:{mail.smtp}, without TLS; any mail program
 can open support@alpenlicht.example with the password sandbox-mail-password. A customer writes a mail to it:

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +16,7 @@ from shared.errors import Unavailable
 
 _Connection = Any
 T = TypeVar("T")
+Isolation = Literal["repeatable_read"]
 RETRYABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 # The database or the way to it is gone; nothing was committed that we were told of.
 AWAY = (
@@ -119,15 +120,18 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self, *, brands: Sequence[UUID] | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(
+        self, *, brands: Sequence[UUID] | None = None, isolation: Isolation | None = None
+    ) -> AsyncIterator[Transaction]:
         """One transaction; commits at the end, rolls back on any exception.
 
-        `brands` are what row-level security shows to the API's role. Raises Unavailable where the database is away.
+        `brands` are what row-level security shows to the API's role. With the isolation `repeatable_read` all of its
+        statements see the same instant. Raises Unavailable where the database is away.
         """
         if self._pool is None:
             raise Unavailable("the database is not open")
         try:
-            async with self._pool.acquire(timeout=10) as connection, connection.transaction():
+            async with self._pool.acquire(timeout=10) as connection, connection.transaction(isolation=isolation):
                 transaction = Transaction(connection, await self.clock.now(connection))
                 if brands is not None:
                     listed = "{" + ",".join(map(str, brands)) + "}"
@@ -138,11 +142,17 @@ class Database:
         for hint in transaction._after_commit:
             hint()
 
-    async def retrying(self, work: Callable[[Transaction], Awaitable[T]], *, brands: Sequence[UUID] | None = None) -> T:
+    async def retrying(
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        *,
+        brands: Sequence[UUID] | None = None,
+        isolation: Isolation | None = None,
+    ) -> T:
         """Runs `work` in a transaction, again after a deadlock or a lost race, at most five times."""
         for attempt in range(RETRIES):
             try:
-                async with self.transaction(brands=brands) as transaction:
+                async with self.transaction(brands=brands, isolation=isolation) as transaction:
                     return await work(transaction)
             except RETRYABLE:
                 if attempt == RETRIES - 1:

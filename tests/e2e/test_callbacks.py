@@ -12,6 +12,7 @@ from shared.clock import Reader
 from tests.e2e.running import Running, running, until
 
 INA, ANNA = "+493023125123", "+493023125001"
+JO = "+4917604069001"
 GONE = ["opened", "message_received", "language_set", "clock_started", "queued", "offered", "assigned", "call_placed"]
 
 
@@ -216,3 +217,21 @@ async def test_whoever_rings_the_line_is_called_back(run: Running) -> None:
     await until(talked)
     hidden: Any = await run.control("phone/rings", {"line": "+493023125100", "caller": "anonymous"})
     assert (hidden["said"], hidden["status"]) == ([], "busy")
+
+
+async def test_whoever_writes_by_whatsapp_and_sms_and_asks_for_a_call_is_one_customer(run: Running) -> None:
+    german = {"whatsapp": {"number": "106540352242901", "phone": JO, "text": "Ist mein Paket denn schon unterwegs?"},
+              "twilio": {"to": "+4917604069011", "from": JO, "text": "Und hier noch einmal als SMS."}}  # fmt: skip
+    for vendor, message in german.items():
+        await run.control(f"{vendor}/messages", message)
+    await asked(run, phone=JO, text="Bitte rufen Sie mich an.")
+
+    async def all_three() -> Any:
+        items = (await run.get("/v1/conversations", "sam")).json()["items"]
+        return items if len(items) == 3 else None
+
+    items: Any = await until(all_three)
+    assert {item["channel"] for item in items} == {"whatsapp", "twilio_sms", "phone"}
+    (customer,) = {item["customer_id"] for item in items}
+    timeline = (await run.get(f"/v1/customers/{customer}/timeline", "sam")).json()["items"]
+    assert sorted(message["channel"] for message in timeline) == ["phone", "twilio_sms", "whatsapp"]

@@ -157,7 +157,8 @@ def _event(body: CallbackRequest, who: Caller, inbox: Inbox, number: Number, tx:
     data = CallbackRequested(
         channel=inbox.channel,
         keys=[f"callback:{new_id()}"],
-        sender=Address(kind="phone", value=number.e164, name=body.name.strip()),
+        # Whoever asks, the answer goes to this number alone: it is its owner who is called, so theirs is the history.
+        sender=Address(kind="phone", value=number.e164, name=body.name.strip(), verified_by="channel"),
         occurred_at=tx.now,
         language=body.language,
         preferred_at=body.preferred_at,

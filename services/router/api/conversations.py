@@ -90,7 +90,8 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
         )
         return Done(document, version=row["version"])
 
-    return await answer(context, who, work)
+    # All of one instant, so that the ETag is of what is shown.
+    return await answer(context, who, work, isolation="repeatable_read")
 
 
 @api.get(

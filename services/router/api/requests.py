@@ -14,7 +14,7 @@ from services.router.api.context import Api
 from services.router.api.problems import Problem, not_found
 from services.router.domain.conversation import Conversation
 from services.router.store import conversations, idempotency
-from shared.db.transaction import Database, Transaction
+from shared.db.transaction import Database, Isolation, Transaction
 
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", description="The ETag that you saw; stale ones get 412", examples=['"7"'])
@@ -65,9 +65,9 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-async def answer(api: Api, who: Caller, work: Work) -> Response:
+async def answer(api: Api, who: Caller, work: Work, *, isolation: Isolation | None = None) -> Response:
     """A request that looks, or whose effect is the same however often it comes."""
-    done = await api.database.retrying(work, brands=who.brands)
+    done = await api.database.retrying(work, brands=who.brands, isolation=isolation)
     return Response(done.document.model_dump_json(), done.status, done.headers(), "application/json")
 
 

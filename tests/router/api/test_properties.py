@@ -116,7 +116,7 @@ async def _fill(w: World) -> Known:
     await w.there("anna")
     await with_a_line(w, a_day_per_number=1000, a_day=100_000)
     await w.receive(*(w.message(sender=f"s{n}") for n in range(16)))
-    await w.receive(*(a_wish(w, f"+4930231251{n:02}") for n in range(30)))
+    await w.receive(*(a_wish(w, f"+4930231251{n:02}") for n in range(12)))
     await round_(w)
     await w.receive(*(w.message(sender=f"w{n}") for n in range(4)))
     await w.receive(*(w.message(sender=f"n{n}", name="Ina Kunde") for n in range(3)))
@@ -139,8 +139,11 @@ async def _fill(w: World) -> Known:
             "VALUES ($1, 'k', 'x', 'brand', $2, $3, 'gina')",
             key_id, [id_of("shop")], tx.now,
         )  # fmt: skip
+        chats = [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation WHERE channel <> 'phone'")]
+        lines = [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation WHERE channel = 'phone'")]
         return {
-            "conversation_id": [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation")],
+            # Most operations are for texts; what is only for calls has ways of its own.
+            "conversation_id": chats * 3 + lines,
             "customer_id": alike,
             "other_id": alike,
             "reply_id": [r["id"] for r in await tx.fetch("SELECT id FROM router.message WHERE kind = 'reply'")],
@@ -189,8 +192,7 @@ def test_every_answer_is_as_documented(case: schemathesis.Case, served: Served) 
     if served.dice.random() < 0.8:
         for name in case.path_parameters:
             case.path_parameters[name] = str(served.dice.choice(served.known[name]))
-        if isinstance(case.body, dict) and "brands" in case.body:
-            case.body["brands"] = [str(id_of("shop"))]
+        _mend(case.body, served)
     callers = OPERATORS if "operations" in case.operation.definition.raw["tags"] else CALLERS
     headers = {"Authorization": f"Bearer dev-{served.dice.choice(callers)}"}
     if served.dice.random() < 0.8 and case.method == "POST":
@@ -198,6 +200,18 @@ def test_every_answer_is_as_documented(case: schemathesis.Case, served: Served) 
     answer = case.call(base_url=served.url, headers=headers)
     case.validate_response(answer, checks=CHECKS)
     served.answers[case.operation.definition.raw["operationId"], answer.status_code // 100] += 1
+
+
+def _mend(body: object, served: Served) -> None:
+    """Names what there is: a brand, a telephone in a country that is called, none of the files that nobody uploaded."""
+    if not isinstance(body, dict):
+        return
+    if "brands" in body:
+        body["brands"] = [str(id_of("shop"))]
+    if "phone" in body:
+        body |= {"phone": f"+4930231252{served.dice.randrange(100):02}", "brand_id": str(id_of("shop")), "zone": ""}
+        body.pop("preferred_at", None)
+    body.pop("attachments", None)
 
 
 def test_the_requests_reached_what_they_were_for(served: Served) -> None:
