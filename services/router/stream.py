@@ -170,7 +170,8 @@ class Stream:
             missed = await changes.since(tx, after, MOST_MISSED + 1, list(reader.rights.brands), own)
             if len(missed) > MOST_MISSED:
                 return newest, resync(newest)
-            return max(newest, missed[-1].seq if missed else 0), b"".join(map(event, missed))
+            # Not `newest`: the sequence is ahead of what can be read until whoever numbers has committed.
+            return missed[-1].seq if missed else after, b"".join(map(event, missed))
 
         return await self._database.retrying(work)
 
