@@ -23,7 +23,7 @@ from services.router.api import Api, build
 from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
 from services.router.domain.conversation import Assigned, Change, Message, ReplyMoved, ReplyWritten, Resolved
-from services.router.store import conversations, dead
+from services.router.store import conversations, dead, webhooks
 from services.router.store.configuration import ConfigurationCache
 from services.router.stream import Stream
 from shared.db.transaction import Database
@@ -139,6 +139,12 @@ async def _fill(w: World) -> Known:
             "VALUES ($1, 'k', 'x', 'brand', $2, $3, 'gina')",
             key_id, [id_of("shop")], tx.now,
         )  # fmt: skip
+        hooks = [new_id() for _ in range(20)]
+        for n, hook in enumerate(hooks):
+            await webhooks.insert(
+                tx, webhook_id=hook, handle=f"there-{n}", url="https://hook.example/", events=[],
+                brands=[id_of("shop")], sealed=[Vault([KEY]).seal("a secret")],
+            )  # fmt: skip
         chats = [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation WHERE channel <> 'phone'")]
         lines = [row["id"] for row in await tx.fetch("SELECT id FROM router.conversation WHERE channel = 'phone'")]
         return {
@@ -149,6 +155,7 @@ async def _fill(w: World) -> Known:
             "reply_id": [r["id"] for r in await tx.fetch("SELECT id FROM router.message WHERE kind = 'reply'")],
             "dead_id": [dead.id_of(letter)],
             "key_id": [key_id],
+            "webhook_id": hooks,
             "callback_id": [row["id"] for row in await tx.fetch("SELECT id FROM router.callback")],
         }
 
