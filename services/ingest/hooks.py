@@ -75,12 +75,12 @@ class Hooks:
         self.rejections = Rejections()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        channel_name, token = _path(scope)
+        channel_name, token, page = _path(scope)
         channel = self._channels.get(channel_name)
         label = channel.name if channel else "none"
         self._now += 1
         try:
-            answer = await self._take(scope, receive, channel, token)
+            answer = self._shown(scope, channel, token) if page else await self._take(scope, receive, channel, token)
         except _Refusal as refusal:
             metrics.hooks(label, refusal.outcome).inc()
             await _send_problem(send, refusal)
@@ -132,6 +132,14 @@ class Hooks:
         if scope["method"] not in ("GET", "POST"):
             raise _Refusal(405, "Only GET and POST", "method", [(b"allow", b"GET, POST")])
         return channel, account
+
+    def _shown(self, scope: Scope, channel: Channel | None, token: str) -> Answer:
+        """The account's last rejected requests, for whoever knows its address: why a vendor's webhooks do not come."""
+        _, account = self._admit(scope, channel, token)
+        if scope["method"] != "GET":
+            raise _Refusal(405, "Only GET", "method", [(b"allow", b"GET")])
+        samples = self.rejections.samples(account.id, utc_now())
+        return Answer(body=msgspec.json.encode(samples), media_type="application/json")
 
     def _reserve(self, method: str, headers: Mapping[str, str], channel: Channel) -> int:
         """Takes the body out of the budget before it is read; one of unknown length counts as the longest."""
@@ -243,10 +251,12 @@ def _alert(health: AccountHealth) -> Event:
     return Event(data=health, key=str(health.account_id), source=SOURCE, time=health.at)
 
 
-def _path(scope: Scope) -> tuple[str, str]:
-    """Channel and token of `/hooks/{channel}/{token}`, empty where it is another path."""
+def _path(scope: Scope) -> tuple[str, str, str]:
+    """Channel and token of `/hooks/{channel}/{token}`, and its page `rejected`; empty where it is another path."""
     parts = scope["path"].split("/")
-    return (parts[2], parts[3]) if len(parts) == 4 and parts[1] == "hooks" else ("", "")
+    if len(parts) not in (4, 5) or parts[1] != "hooks" or parts[4:] not in ([], ["rejected"]):
+        return "", "", ""
+    return parts[2], parts[3], "".join(parts[4:])
 
 
 async def _send(

@@ -16,7 +16,6 @@ from services.ingest.outlet import Outlet
 from services.ingest.spool import Spool
 from shared.accounts import Account, Directory, Inbox
 from shared.channels import messenger
-from shared.clock import utc_now
 from shared.errors import Unavailable
 from shared.events import DeadLetter, Record, decode
 from shared.ids import derived_id
@@ -213,9 +212,14 @@ async def test_a_burst_of_forged_requests_is_told_once_and_samples_keep_no_body(
         await front.post(body(item("m1", text="give me money")), secret="forged")
     alerts = [r for r in front.bus.records if r.topic == "alerts"]
     assert len(alerts) == 1
-    samples = front.hooks.rejections.samples(ACCOUNT, utc_now())
-    assert len(samples) == 20
-    assert "money" not in repr(samples)
+    shown = await front.http.get("/hooks/messenger/token/rejected")
+    samples = shown.json()
+    assert (shown.status_code, len(samples)) == (200, 20)
+    assert {(sample["method"], sample["reason"]) for sample in samples} == {("POST", "wrong_signature")}
+    assert "money" not in shown.text
+    for path in ("/hooks/messenger/other/rejected", "/hooks/messenger/token/other", "/hooks/messenger/token/a/b"):
+        assert (await front.http.get(path)).status_code == 404
+    assert (await front.http.post("/hooks/messenger/token/rejected")).status_code == 405
 
 
 async def test_what_is_too_large_for_the_bus_is_a_dead_letter_and_holds_nobody_back(front: Front) -> None:
