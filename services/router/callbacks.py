@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.router.domain import clocks
 from services.router.domain.callbacks import Rules, again_at, closing, country_of, next_open, rules_of
 from services.router.domain.conversation import (
     CallbackScheduled,
@@ -18,9 +17,9 @@ from services.router.domain.conversation import (
     Reopened,
     Resolved,
 )
-from services.router.domain.plan import Agent, Configuration, choose_policies
+from services.router.domain.plan import Agent, Configuration
 from services.router.domain.whispers import whisper
-from services.router.queueing import enqueue
+from services.router.queueing import enqueue, start_clocks
 from services.router.store.callbacks import Callback
 from shared import events
 from shared.channels.contract import Permission
@@ -80,9 +79,7 @@ def line_up(change: Change, callback: Callback, at: datetime, configuration: Con
     callback.state, callback.next_at = "queued", closing(change.now, callback.zone, rules)
     c = change.after
     if c.unanswered_since is None:
-        policies = choose_policies(configuration, c.brand_id, c.channel, country_of(callback.phone))
-        for started in clocks.starting(c, policies, call_at):
-            change.record(started, ACTOR)
+        start_clocks(change, configuration, country_of(callback.phone), call_at, ACTOR)
     enqueue(change, configuration, because, change.now)
 
 
@@ -226,9 +223,7 @@ def _wake(change: Change, configuration: Configuration) -> None:
     c = change.after
     if c.unanswered_since is None:
         country = configuration.inboxes[c.inbox_id].country
-        policies = choose_policies(configuration, c.brand_id, c.channel, country)
-        for started in clocks.starting(c, policies, change.now):
-            change.record(started, ACTOR)
+        start_clocks(change, configuration, country, change.now, ACTOR)
     if change.after.state not in ("offered", "assigned"):
         enqueue(change, configuration, because, change.now)
 

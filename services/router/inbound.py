@@ -21,9 +21,8 @@ from services.router.domain.conversation import (
     Unrecognised,
 )
 from services.router.domain.identity import Customer
-from services.router.domain.plan import choose_policies
 from services.router.facts import OF_A_MESSAGE, Case, Facts, marks
-from services.router.queueing import enqueue
+from services.router.queueing import enqueue, start_clocks
 from services.router.store import callbacks as wishes
 from services.router.store import conversations, seen
 from services.router.store.configuration import ConfigurationCache
@@ -206,23 +205,14 @@ def _message(case: Case, facts: Facts) -> UUID:
     if data.reply_context and not late:
         change.after = replace(change.after, reply_context=data.reply_context)
     _speak(change, customer, verdict)
-    _start_clocks(change, before, case, facts, late=late)
+    reopened = not before.is_open and before.unanswered_since is None
+    starts = clocks.starts(change.after, occurred_at, late=late)
+    if starts or reopened:
+        # What was answered before it reached us and is opened again all the same counts from its arrival.
+        since = occurred_at if starts else case.received_at
+        start_clocks(change, facts.configuration, data.country or inbox.country, since, ACTOR)
     _queue(change, before, facts)
     return message.id
-
-
-def _start_clocks(change: Change, before: Conversation, case: Case, facts: Facts, *, late: bool) -> None:
-    data, inbox = case.event.data, case.inbox
-    assert isinstance(data, events.MessageReceived)
-    reopened = not before.is_open and before.unanswered_since is None
-    starts = clocks.starts(change.after, case.occurred_at, late=late)
-    if not starts and not reopened:
-        return
-    country = data.country or inbox.country
-    policies = choose_policies(facts.configuration, inbox.brand_id, inbox.channel, country)
-    # What was answered before it reached us and is opened again all the same counts from its arrival.
-    for started in clocks.starting(change.after, policies, case.occurred_at if starts else case.received_at):
-        change.record(started, ACTOR)
 
 
 def _show(change: Change, message: Message, data: events.MessageReceived) -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from services.router.domain import clocks
 from services.router.domain.conversation import Change, NoReplyNeeded, Queued, Resolved
-from services.router.domain.plan import Configuration, by_hand, choose_plan, reached, steps_for
+from services.router.domain.plan import Configuration, by_hand, choose_plan, choose_policies, reached, steps_for
 from services.router.store import conversations
 from shared.errors import InboxMisconfigured
 
@@ -40,6 +41,15 @@ def enqueue(
         because=because,
         by_hand=picked is not None,
     )
+
+
+def start_clocks(
+    change: Change, configuration: Configuration, country: str | None, since: datetime, actor: str
+) -> None:
+    """Somebody waits for an answer since then: a clock for each policy that holds there."""
+    c = change.after
+    for started in clocks.starting(c, choose_policies(configuration, c.brand_id, c.channel, country), since):
+        change.record(started, actor)
 
 
 def dismiss(change: Change, because: str, actor: str) -> None:

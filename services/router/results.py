@@ -6,10 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 from services.router import callbacks
-from services.router.domain import clocks
 from services.router.domain.conversation import AnsweredElsewhere, Change, Message, Reopened, ReplyMoved, Resolved
-from services.router.domain.plan import Configuration, choose_policies
-from services.router.queueing import enqueue
+from services.router.domain.plan import Configuration
+from services.router.queueing import enqueue, start_clocks
 from services.router.store import agents, conversations, dead, seen, unanswered
 from services.router.store import callbacks as wishes
 from services.router.store.configuration import ConfigurationCache
@@ -166,9 +165,7 @@ def _go_on(change: Change, since: datetime | None, configuration: Configuration)
     c = change.after
     if since is not None and c.unanswered_since is None:
         inbox = configuration.inboxes.get(c.inbox_id)
-        policies = choose_policies(configuration, c.brand_id, c.channel, inbox.country if inbox else None)
-        for started in clocks.starting(c, policies, since):
-            change.record(started, ACTOR)
+        start_clocks(change, configuration, inbox.country if inbox else None, since, ACTOR)
         if c.state == "waiting":
             enqueue(change, configuration, "they wrote again before the answer", change.now, pool_id=c.plan_id)
     entry = change.entries[-1].entry
@@ -181,10 +178,8 @@ def _come_back(change: Change, configuration: Configuration) -> None:
     if isinstance(last, ReplyMoved) and last.state == "failed" and c.state == "resolved":
         # It was taken and came back, so the customer still waits, and from now on.
         inbox = configuration.inboxes.get(c.inbox_id)
-        policies = choose_policies(configuration, c.brand_id, c.channel, inbox.country if inbox else None)
         change.record(Reopened(because="the answer came back"), ACTOR)
-        for started in clocks.starting(c, policies, change.now):
-            change.record(started, ACTOR)
+        start_clocks(change, configuration, inbox.country if inbox else None, change.now, ACTOR)
         enqueue(change, configuration, "the answer came back", change.now)
         return
     failed = isinstance(last, ReplyMoved) and last.state in ("refused", "unknown")

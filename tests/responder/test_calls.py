@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -217,9 +217,12 @@ async def office(url: str, exchange: Exchange) -> AsyncIterator[Office]:
     async def keep(_tx: Transaction, batch: Any) -> None:
         made.told += [event.data for event in batch]
 
-    results = Consumer(group="test", topic=Topic.RESULTS, handler=keep, database=database)
-    dead = Consumer(group="test", topic=Topic.DEAD, handler=keep, database=database)
-    async with bus.consuming(results), bus.consuming(dead), serve(parts, channels=(line,)):
+    topics = (Topic.RESULTS, Topic.ALERTS, Topic.DEAD)
+    async with AsyncExitStack() as stack:
+        for topic in topics:
+            consumer = Consumer(group="test", topic=topic, handler=keep, database=database)
+            await stack.enter_async_context(bus.consuming(consumer))
+        await stack.enter_async_context(serve(parts, channels=(line,)))
         yield made
     await database.close()
 

@@ -147,7 +147,8 @@ async def stage(url: str, vendor: Vendor, responders: int = 1) -> AsyncIterator[
         made.told += [event.data for event in batch]
 
     results = Consumer(group="test", topic=Topic.RESULTS, handler=keep, database=database)
-    async with bus.consuming(results), serve(parts, channels=(vendor.channel(),)):
+    alerts = Consumer(group="test", topic=Topic.ALERTS, handler=keep, database=database)
+    async with bus.consuming(results), bus.consuming(alerts), serve(parts, channels=(vendor.channel(),)):
         if responders == 1:
             yield made
         else:

@@ -164,7 +164,7 @@ async def test_a_missed_deadline_arrives_signed_and_says_whose_how_late_and_what
         "what_to_do": "it waits for an agent: somebody who speaks German should take it now",
         "links": {
             "conversation": f"https://dragoman.example/v1/conversations/{conversation}",
-            "console": f"https://dragoman.example/console/#/conversations/{conversation}",
+            "console": f"https://dragoman.example/console/#/c/{conversation}",
         },
     }.items()  # fmt: skip
     assert data["sentence"].startswith("The first response is 5 min late (1 h around the clock; due ")

@@ -76,7 +76,7 @@ def _what_to_do(c: Conversation, agent: str) -> str:
 def _links(conversation_id: UUID, address: str) -> dict[str, str]:
     return {
         "conversation": f"{address}/v1/conversations/{conversation_id}",
-        "console": f"{address}/console/#/conversations/{conversation_id}",
+        "console": f"{address}/console/#/c/{conversation_id}",
     }
 
 

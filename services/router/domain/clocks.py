@@ -22,7 +22,6 @@ from shared.ids import new_id
 
 FIRST_RESPONSE = "first_response"
 NEXT_RESPONSE = "next_response"
-TARGETS = (FIRST_RESPONSE, NEXT_RESPONSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
