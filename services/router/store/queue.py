@@ -32,16 +32,20 @@ async def last_agents(tx: Transaction, conversation_ids: Sequence[UUID]) -> dict
     """By conversation, who held one of the customer's last and since when: over everybody who is one with them."""
     rows = await tx.fetch(
         """
-        SELECT w.id, l.last_agent_id, l.last_agent_at FROM router.conversation AS w
-        JOIN router.customer AS k ON k.id = w.customer_id
-        CROSS JOIN LATERAL (SELECT coalesce(k.survivor_id, k.id) AS id) AS s
-        CROSS JOIN LATERAL (
-            SELECT c.last_agent_id, c.last_agent_at FROM router.customer AS g
-            JOIN router.conversation AS c ON c.brand_id = g.brand_id AND c.customer_id = g.id
-            WHERE (g.id = s.id OR g.survivor_id = s.id) AND c.last_agent_at IS NOT NULL
-            ORDER BY c.last_agent_at DESC, c.id DESC LIMIT 1
-        ) AS l
-        WHERE w.id = ANY ($1::uuid[])
+        WITH waiting AS (
+            SELECT w.id, coalesce(k.survivor_id, k.id) AS survivor_id FROM router.conversation AS w
+            JOIN router.customer AS k ON k.id = w.customer_id WHERE w.id = ANY ($1::uuid[])
+        ), last AS MATERIALIZED (
+            -- Once a customer: a firm may have thousands of conversations, and many of them wait.
+            SELECT s.survivor_id, l.* FROM (SELECT DISTINCT survivor_id FROM waiting) AS s
+            CROSS JOIN LATERAL (
+                SELECT c.last_agent_id, c.last_agent_at FROM router.customer AS g
+                JOIN router.conversation AS c ON c.brand_id = g.brand_id AND c.customer_id = g.id
+                WHERE (g.id = s.survivor_id OR g.survivor_id = s.survivor_id) AND c.last_agent_at IS NOT NULL
+                ORDER BY c.last_agent_at DESC, c.id DESC LIMIT 1
+            ) AS l
+        )
+        SELECT waiting.id, last.last_agent_id, last.last_agent_at FROM waiting JOIN last USING (survivor_id)
         """,
         list(conversation_ids),
     )
