@@ -279,6 +279,22 @@ async def test_the_customers_last_agent_is_preferred_whatever_the_channel_was(w:
     assert (UUID(row["data"]["agent"]), row["data"]["same_agent"]) == (id_of("bernd"), True)
 
 
+async def test_the_last_agent_of_an_address_that_was_linked_later_is_preferred_too(w: World) -> None:
+    await w.receive(w.message(inbox="shop-mail", sender=MAIL, **DMARC))
+    await w.receive(w.message(inbox="shop-sms", sender=NUMBER, also=also(MAIL, "email", "dmarc")))
+    await resolve(w)
+    held = "UPDATE router.conversation SET last_agent_id = $1, last_agent_at = $2 WHERE channel = 'sms'"
+    await w.fetch(held, id_of("bernd"), w.clock.at)
+    await w.there("bernd")
+    w.clock.forward(hours=1)
+    await w.there("anna")
+    await w.fetch("UPDATE router.presence SET idle_since = $1 WHERE agent_id = $2", w.clock.at, id_of("bernd"))
+    await w.receive(w.message("Und noch eine Frage dazu", inbox="shop-mail", sender=MAIL, **DMARC))
+    assert await round_(w) == 1
+    (row,) = await w.fetch("SELECT data FROM router.decision WHERE kind = 'agent' ORDER BY at DESC LIMIT 1")
+    assert (UUID(row["data"]["agent"]), row["data"]["same_agent"]) == (id_of("bernd"), True)
+
+
 async def test_an_answer_elsewhere_finds_the_conversation_of_whoever_is_one(w: World) -> None:
     await w.receive(w.message(sender="u1"))
     await w.receive(w.message("Hallo, ich bin es", sender="u2", also=also("u1", "chat")))
