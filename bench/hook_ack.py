@@ -26,6 +26,7 @@ from services.ingest.hooks import Hooks
 from services.ingest.outlet import Outlet
 from services.ingest.seal import seal
 from services.ingest.spool import Spool
+from services.serving import settle
 from shared.bus.kafka import bus_of, create_topics
 from shared.channels import messenger, twilio
 from shared.channels.contract import Hook
@@ -150,6 +151,7 @@ async def serve(app: str, kafka: str, prefix: str) -> None:
         chosen, port=0, loop="none", http="httptools", lifespan="off", access_log=False, log_config=None
     )
     server = uvicorn.Server(config)
+    settle()
     task = asyncio.create_task(server._serve())
     while not server.started:
         await asyncio.sleep(0.01)

@@ -7,13 +7,13 @@ JSON. Within `.v1` only optional fields are added; readers ignore fields that th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from shared.errors import BadPayload, UnknownEvent
-from shared.ids import new_id
+from shared.ids import new_id, text_of_id
 from shared.topics import Topic
 
 ReceiptState = Literal["sent", "delivered", "read", "failed"]
@@ -543,13 +543,14 @@ def encode(event: Event) -> Record:
         "ce_time": event.time.isoformat(),
         "content-type": "application/json",
     }
-    optional: dict[str, Any] = {
-        "ce_subject": event.subject,
-        "ce_brandid": event.brand_id,
-        "ce_inboxid": event.inbox_id,
-        "traceparent": event.traceparent,
-    }
-    headers.update({name: str(value) for name, value in optional.items() if value})
+    if event.subject:
+        headers["ce_subject"] = event.subject
+    if event.brand_id:
+        headers["ce_brandid"] = text_of_id(event.brand_id)
+    if event.inbox_id:
+        headers["ce_inboxid"] = text_of_id(event.inbox_id)
+    if event.traceparent:
+        headers["traceparent"] = event.traceparent
     return Record(event.topic, event.key, headers, _encode(event.data))
 
 

@@ -1,5 +1,6 @@
 """Identifiers: UUIDv7 for what we make, uuid5 for what must come out the same whenever it is computed again."""
 
+from functools import lru_cache
 from uuid import UUID
 
 import uuid_utils
@@ -15,4 +16,12 @@ def new_id() -> UUID:
 
 def derived_id(*parts: object) -> UUID:
     """The same parts give the same id, in every process and for ever."""
-    return UUID(int=uuid_utils.uuid5(NAMESPACE, "\x1f".join(map(str, parts))).int)
+    return UUID(int=uuid_utils.uuid5(NAMESPACE, "\x1f".join(map(_text_of, parts))).int)
+
+
+# Those of brands and inboxes are in every event, and writing one costs as much as finding it five times.
+text_of_id = lru_cache(maxsize=10_000)(UUID.__str__)
+
+
+def _text_of(part: object) -> str:
+    return text_of_id(part) if isinstance(part, UUID) else str(part)

@@ -23,6 +23,7 @@ from shared.channels.contract import Answer, Channel, Hook, Received
 from shared.clock import utc_now
 from shared.errors import BadPayload, BadSignature, DragomanError, Unavailable
 from shared.events import AccountHealth, Event, Record, encode
+from shared.limits import Limits
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class Hooks:
         self._public_url = public_url
         self._now = 0
         self._bytes_now = 0
+        self._limits = Limits()
         self.rejections = Rejections()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +105,7 @@ class Hooks:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         reserved = self._reserve(scope["method"], headers, channel)
         try:
-            body = await _body(receive, channel.body_limit)
+            body = await self._body(receive, channel.body_limit)
             started = time.perf_counter()
             query = scope["query_string"]
             hook = Hook(
@@ -154,6 +156,26 @@ class Hooks:
             raise _Refusal(503, TOO_MANY, "overloaded", [RETRY_AFTER])
         self._bytes_now += length
         return length
+
+    async def _body(self, receive: Receive, limit: int) -> bytes:
+        """The whole body. Raises _Gone, and _Refusal where it is too large or too slow."""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            with self._limits(BODY_WITHIN):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    if size > limit:
+                        raise _too_large(limit)
+                    chunks.append(chunk)
+                    if not message.get("more_body"):
+                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        except TimeoutError:
+            raise _Refusal(408, "The body did not come in time", "slow") from None
 
     async def _handle(self, hook: Hook, channel: Channel, account: Account) -> Answer:
         within = channel.answer_within.total_seconds() - SPOOL_SHARE
@@ -219,28 +241,6 @@ def _url(public_url: str, scope: Scope) -> str:
     """The address as the vendor called it; what a proxy made of it on the way is not asked for."""
     path, query = scope.get("raw_path") or scope["path"].encode(), scope["query_string"]
     return f"{public_url}{path.decode('latin-1')}{'?' + query.decode('latin-1') if query else ''}"
-
-
-async def _body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises _Gone, and _Refusal where it is too large or too slow."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_WITHIN):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit)
-                chunks.append(chunk)
-                if not message.get("more_body"):
-                    break
-    except TimeoutError:
-        raise _Refusal(408, "The body did not come in time", "slow") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(limit: int) -> _Refusal:

@@ -1,6 +1,5 @@
 """Where ingest's events go: the bus first, the spool when it does not answer in time, a refusal when neither can."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from shared.bus.contract import Bus
 from shared.channels.contract import BadItem, Item
 from shared.errors import Unavailable
 from shared.events import Record
+from shared.limits import Limits
 from shared.objects import Objects
 
 # While the spool's own attempts fail nobody waits for the bus to the last moment: the few places for requests in
@@ -25,6 +25,7 @@ class Outlet:
         self._bus = bus
         self._spool = spool
         self._objects = objects
+        self._limits = Limits()
 
     async def keep(self, items: Sequence[Item | BadItem], account: Account, within: float) -> Sequence[Item | BadItem]:
         """The items as they may be published: what came with them is safe. Raises Unavailable."""
@@ -46,7 +47,7 @@ class Outlet:
             return
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(min(within, WHILE_STUCK) if self._spool.is_stuck else within):
+            with self._limits(min(within, WHILE_STUCK) if self._spool.is_stuck else within):
                 await self._bus.publish(records)
         except (Unavailable, TimeoutError):
             # It may still arrive by the bus: then it comes twice, which has one effect.

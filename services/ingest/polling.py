@@ -14,6 +14,7 @@ from services.ingest.outlet import Outlet
 from services.ingest.seal import SOURCE, seal
 from shared.accounts import Account, Directory, Inbox
 from shared.background import background
+from shared.bus.contract import PUBLISH_WITHIN
 from shared.channels.contract import Channel, Page
 from shared.clock import utc_now
 from shared.db import lease as leases
@@ -34,7 +35,6 @@ from shared.ids import new_id
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
-PUBLISH_WITHIN = 10.0
 # A page of mails has many files.
 KEEP_WITHIN = 30.0
 # One page and its publishing; well within the lease, which every page prolongs.

@@ -10,7 +10,7 @@ import msgspec
 from shared.accounts import Account
 from shared.channels.contract import BadItem, Item
 from shared.events import CallProgressed, Data, DeadLetter, Event, ReceiptReceived, Record, encode
-from shared.ids import derived_id
+from shared.ids import derived_id, text_of_id
 
 SOURCE = "ingest"
 # What an event carries of its own item's bytes.
@@ -61,7 +61,7 @@ def _event(item: Item, account: Account, received_at: datetime) -> Event:
         return _homeless(item, account, received_at)
     return Event(
         data=_bounded(item),
-        key=f"{inbox.id}:{item.lane}",
+        key=f"{text_of_id(inbox.id)}:{item.lane}",
         source=SOURCE,
         time=received_at,
         brand_id=inbox.brand_id,

@@ -21,7 +21,7 @@ import msgspec
 
 from services.ingest import metrics
 from shared.background import background
-from shared.bus.contract import Bus
+from shared.bus.contract import Bus, publish_in_time
 from shared.errors import DragomanError, InboxMisconfigured, Unavailable
 from shared.events import Record
 
@@ -31,7 +31,6 @@ FRAME = struct.Struct(">II")
 SEGMENT_LIMIT = 16_000_000
 CHUNK = 500
 BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
-PUBLISH_WITHIN = 10.0
 # How long a refusal keeps this process from being ready: the next one tells whether it still holds.
 REFUSAL_LASTS = 10.0
 
@@ -220,7 +219,7 @@ class Spool:
     async def _drain_segment(self, path: Path, bus: Bus) -> int:
         records, is_damaged = await asyncio.to_thread(read_segment, path)
         for start in range(0, len(records), CHUNK):
-            await _publish(bus, records[start : start + CHUNK])
+            await publish_in_time(bus, records[start : start + CHUNK])
         self._size -= _put_away(path, is_damaged=is_damaged)
         self._forget(records)
         self._note()
@@ -232,14 +231,6 @@ class Spool:
 
     def _note(self) -> None:
         metrics.SPOOL_WAITING.set(self.waiting)
-
-
-async def _publish(bus: Bus, records: Sequence[Record]) -> None:
-    try:
-        async with asyncio.timeout(PUBLISH_WITHIN):
-            await bus.publish(records)
-    except TimeoutError:
-        raise Unavailable("the bus did not answer in time", code="no_ack") from None
 
 
 def _frame(record: Record) -> bytes:

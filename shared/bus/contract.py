@@ -5,12 +5,14 @@ consumer of their topic. A consumer's handler gets batches in the order of each 
 effect in the transaction that also advances the offsets.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from shared.db.transaction import Database, Transaction
+from shared.errors import Unavailable
 from shared.events import Event, Record
 from shared.topics import Topic
 
@@ -31,9 +33,15 @@ class Consumer:
     database: Database
 
 
+PUBLISH_WITHIN = 10.0
+
+
 class Bus(Protocol):
     async def publish(self, records: Sequence[Record]) -> None:
-        """Returns once all records are safe. Raises Unavailable: some may be safe, none is lost by trying again."""
+        """Returns once all records are safe, which may take as long as the bus is away: callers set the limit.
+
+        Raises Unavailable: some may be safe, none is lost by trying again.
+        """
 
     def consuming(self, consumer: Consumer) -> AbstractAsyncContextManager[None]:
         """Runs the consumer until left; leaving finishes the batch in hand, what is not committed comes again."""
@@ -47,3 +55,12 @@ class Bus(Protocol):
 
     def troubles(self) -> Sequence[str]:
         """Why this process is not ready, as sentences for people; empty where all is well."""
+
+
+async def publish_in_time(bus: Bus, records: Sequence[Record]) -> None:
+    """For whoever comes again by itself. Raises Unavailable."""
+    try:
+        async with asyncio.timeout(PUBLISH_WITHIN):
+            await bus.publish(records)
+    except TimeoutError:
+        raise Unavailable("the bus did not answer in time", code="no_ack") from None

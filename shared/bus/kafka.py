@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 LAG = Gauge("dragoman_lag", "Events in the log that this process has still to handle.", ["topic"])
 
-PUBLISH_WITHIN = 8.0
 STOP_WITHIN = 10.0
 # `send` overtakes itself for one key once a batch is full; one of these is held while a record is put into a batch.
 KEY_LOCKS = 64
@@ -109,23 +108,29 @@ class Producer:
         if producer is not None:
             await _within(producer.stop(), STOP_WITHIN)
 
-    async def publish(self, topic: str, record: Record) -> None:
-        """Returns once the brokers have acknowledged it. Raises Unavailable; then it may still arrive."""
+    async def publish(self, records: Sequence[Record], prefix: str) -> None:
+        """Returns once the brokers have acknowledged all. Raises Unavailable; then some may still arrive."""
         producer = self._producer
         if producer is None:
             raise Unavailable("the producer is not connected", code="no_producer")
-        headers = [(name, value.encode()) for name, value in record.headers.items()]
+        sent: list[asyncio.Future[Any]] = []
         try:
-            async with asyncio.timeout(PUBLISH_WITHIN):
+            for record in records:
+                headers = [(name, value.encode()) for name, value in record.headers.items()]
                 async with self._locks[hash(record.key) % KEY_LOCKS]:
-                    sent = await producer.send(topic, record.value, key=record.key.encode(), headers=headers)
-                await sent
-        except TimeoutError:
-            raise Unavailable("the brokers did not acknowledge in time", code="no_ack") from None
+                    topic = prefix + record.topic
+                    sent.append(await producer.send(topic, record.value, key=record.key.encode(), headers=headers))
+            for future in sent:
+                await future
         except KafkaError as error:
             if isinstance(error, BROKEN) or "Unexpected error during batch delivery" in str(error):
                 self._rebuild(producer)
             raise Unavailable(f"the brokers refused: {type(error).__name__}", code="not_acknowledged") from error
+        finally:
+            # Nobody waits for the others any more: whoever publishes again publishes all.
+            for future in sent:
+                if not future.cancel() and not future.cancelled():
+                    future.exception()
 
     def _rebuild(self, broken: AIOKafkaProducer) -> None:
         """Its sequence numbers have a gap that no retry mends."""
@@ -166,24 +171,11 @@ class KafkaBus:
         await self._producer.stop()
 
     async def publish(self, records: Sequence[Record]) -> None:
-        if len(records) == 1:
-            await self._producer.publish(self._prefix + records[0].topic, records[0])
-        else:
-            await self._publish_all(records)
+        await self._producer.publish(records, self._prefix)
         for record in records:
             for observer in self._observers.get(record.topic, ()):
                 # By the event loop, so that an observer's failure is not the publisher's.
                 asyncio.get_running_loop().call_soon(observer, decode(record))
-
-    async def _publish_all(self, records: Sequence[Record]) -> None:
-        # Begun in order, so that records of one key reach the lock in order; all are awaited, whatever fails.
-        results = await asyncio.gather(
-            *(self._producer.publish(self._prefix + record.topic, record) for record in records),
-            return_exceptions=True,
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
 
     def observe(self, topic: Topic, observer: Observer) -> None:
         self._observers.setdefault(topic, []).append(observer)

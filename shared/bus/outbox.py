@@ -12,7 +12,7 @@ from zlib import crc32
 
 import asyncpg
 
-from shared.bus.contract import Bus
+from shared.bus.contract import Bus, publish_in_time
 from shared.db import lease as leases
 from shared.db.transaction import Database, Transaction
 from shared.errors import Fenced, Unavailable
@@ -164,7 +164,8 @@ class Relay:
             )
         if not rows:
             return False
-        await self._bus.publish([Record(r["topic"], r["key"], r["headers"], r["value"]) for r in rows])
+        records = [Record(r["topic"], r["key"], r["headers"], r["value"]) for r in rows]
+        await publish_in_time(self._bus, records)
         async with self._database.transaction() as tx:
             for held, _ in self._held.values():
                 await leases.hold(tx, held)

@@ -4,7 +4,7 @@ Source: Meta for Developers, "Messenger Platform - Webhooks" and its event refer
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -58,11 +58,10 @@ def _items(entry: Any, own_app: str) -> Iterator[Item | BadItem]:
             yield from _item(page, raw, own_app)
 
 
-def _item(page: str, raw: Any, own_app: str) -> Iterator[Item | BadItem]:
-    def read(encoded: bytes) -> Iterator[Item]:
+def _item(page: str, raw: Any, own_app: str) -> Sequence[Item | BadItem]:
+    def read(encoded: bytes) -> Sequence[Item]:
         data = _read(page, raw, encoded, own_app)
-        if data is not None:
-            yield Item(page, _lane(page, data), data)
+        return () if data is None else (Item(page, _lane(page, data), data),)
 
     return guarded(page, raw, read)
 

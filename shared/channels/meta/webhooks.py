@@ -4,7 +4,7 @@ Source: Meta for Developers, "Webhooks - Getting started, Validating payloads", 
 """
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,18 +55,17 @@ def received(hook: Hook, product: str, items_of: Callable[[Any], Iterable[Item |
     return Received([item for entry in entries for item in items_of(entry)], TAKEN)
 
 
-def guarded(address: str | None, raw: Any, read: Callable[[bytes], Iterable[Item]]) -> Iterator[Item | BadItem]:
+def guarded(address: str | None, raw: Any, read: Callable[[bytes], Iterable[Item]]) -> Sequence[Item | BadItem]:
     """What `read` makes of an item's bytes; where it breaks the documented form, the item as it came."""
     encoded = write_json(raw)
     try:
-        found = list(read(encoded))
+        return list(read(encoded))
     except BadPayload as error:
-        yield BadItem(encoded, error.code, str(error), address)
+        return [BadItem(encoded, error.code, str(error), address)]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         # Only the class: the text may quote the customer.
-        yield BadItem(encoded, "broken_item", f"the item breaks the documented form: {type(error).__name__}", address)
-    else:
-        yield from found
+        text = f"the item breaks the documented form: {type(error).__name__}"
+        return [BadItem(encoded, "broken_item", text, address)]
 
 
 def text_of(value: Any) -> str:
