@@ -36,7 +36,7 @@ from shared.ids import new_id
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.25
+LOOK_EVERY = 0.5
 MOST = 20
 # What a lease is longer than the channel's call may take.
 LEASE_MARGIN = timedelta(seconds=25)

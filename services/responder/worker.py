@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 64
 # Our own commits wake us; other processes' are found by looking.
 LOOK_EVERY = 0.05
-LOOK_EVERY_ALONE = 0.25
+LOOK_EVERY_ALONE = 0.5
 SWEEP_EVERY = 1.0
 MOST = 100
 # What a channel's code can stumble over; whether the vendor has it cannot be told then.

@@ -175,7 +175,7 @@ class Timers:
     async def _run(self) -> None:
         jobs: Iterable[Job] = (
             partial(tell_deadlines, address=self._address), reach_steps, lapse_offers, requeue_abandoned, call_back,
-            self._tell_stalled, self._forget, self._measure,
+            self._look_after,
         )  # fmt: skip
         while True:
             await asyncio.sleep(SWEEP_EVERY)
@@ -196,14 +196,18 @@ class Timers:
         if await self._database.retrying(work):
             self._dispatcher.hint()
 
-    async def _forget(self, tx: Transaction, _configuration: Configuration) -> int:
-        """What is past its time, every ten minutes."""
+    async def _look_after(self, tx: Transaction, _configuration: Configuration) -> int:
+        """What belongs to no conversation: queues that nobody serves, what is past its time, the cell's figures."""
+        told = await self._tell_stalled(tx)
         if self._forgot_at is None or tx.now - self._forgot_at >= FORGET_EVERY:
             self._forgot_at = tx.now
             await seen.forget(tx, tx.now - KEEP_SEEN, tx.now - KEEP_ANSWERS)
-        return 0
+        if self._measured_at is None or tx.now - self._measured_at >= MEASURE_EVERY:
+            self._measured_at = tx.now
+            await measures.take(tx)
+        return told
 
-    async def _tell_stalled(self, tx: Transaction, _configuration: Configuration) -> int:
+    async def _tell_stalled(self, tx: Transaction) -> int:
         """Queues that nobody serves, at most every ten minutes each: several routers tell the same event."""
         told = []
         for row in await clocks.stalled(tx):
@@ -217,10 +221,3 @@ class Timers:
             told.append(encode(Event(data=alert, key=str(pool_id), source="router", time=tx.now, id=id_)))
         await outbox.add(tx, conversations.SOURCE, told)
         return len(told)
-
-    async def _measure(self, tx: Transaction, _configuration: Configuration) -> int:
-        """The figures of the whole cell, every ten seconds."""
-        if self._measured_at is None or tx.now - self._measured_at >= MEASURE_EVERY:
-            self._measured_at = tx.now
-            await measures.take(tx)
-        return 0
