@@ -6,7 +6,8 @@ What `put` returned for survives a power cut. The same bytes are kept once in a 
 import asyncio
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,10 @@ class Objects(Protocol):
         """Keeps the bytes and gives their SHA-256 in hex; returns once they are safe. Raises Unavailable."""
         ...
 
+    async def put_all(self, owner: UUID, contents: Sequence[bytes]) -> None:
+        """The same for several; where it raises, some may be kept."""
+        ...
+
     async def get(self, owner: UUID, sha256: str) -> bytes:
         """Raises Rejected (`no_such_file`) where the owner has none of this hash, Unavailable."""
         ...
@@ -43,8 +48,12 @@ class FolderStore:
         self._root = root
 
     async def put(self, owner: UUID, content: bytes) -> str:
+        await self.put_all(owner, [content])
+        return hashlib.sha256(content).hexdigest()
+
+    async def put_all(self, owner: UUID, contents: Sequence[bytes]) -> None:
         try:
-            return await asyncio.to_thread(self._put, owner, content)
+            await asyncio.to_thread(self._put, owner, contents)
         except OSError as error:
             raise Unavailable(f"a file cannot be kept: {type(error).__name__}", code="store_away") from error
 
@@ -58,15 +67,12 @@ class FolderStore:
         except OSError as error:
             raise Unavailable(f"a file cannot be read: {type(error).__name__}", code="store_away") from error
 
-    def _put(self, owner: UUID, content: bytes) -> str:
-        sha256 = hashlib.sha256(content).hexdigest()
+    def _put(self, owner: UUID, contents: Sequence[bytes]) -> None:
         folder = self._folder(owner)
-        target = folder / sha256
-        if not target.exists():
-            _write(folder / f".{new_id()}", target, content)
-        # Also where it was there before: whoever renamed it may have died before this.
+        wanted = {folder / hashlib.sha256(content).hexdigest(): content for content in contents}
+        _write(folder, {target: content for target, content in wanted.items() if not target.exists()})
+        # Also where all were there before: whoever renamed them may have died before this.
         _sync(folder)
-        return sha256
 
     def _folder(self, owner: UUID) -> Path:
         folder = self._root / str(owner)
@@ -77,17 +83,24 @@ class FolderStore:
         return folder
 
 
-def _write(temporary: Path, target: Path, content: bytes) -> None:
-    """All of it or nothing, under its name only once its bytes are on the disk."""
+def _write(folder: Path, contents: Mapping[Path, bytes]) -> None:
+    """All of each or nothing, under its name only once its bytes are on the disk."""
+    temporary = {target: folder / f".{new_id()}" for target in contents}
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(target)
+        with ExitStack() as stack:
+            files = [stack.enter_context(temporary[target].open("xb")) for target in contents]
+            for file, content in zip(files, contents.values(), strict=True):
+                file.write(content)
+                file.flush()
+            # Only now: a disk that writes the first one out takes the others along.
+            for file in files:
+                os.fsync(file.fileno())
+        for target, written in temporary.items():
+            written.rename(target)
     except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for written in temporary.values():
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
         raise
 
 
@@ -117,6 +130,9 @@ class BucketStore:
         except (BaseError, TimeoutError, OSError) as error:
             raise Unavailable(f"a file cannot be kept: {type(error).__name__}", code="store_away") from error
         return sha256
+
+    async def put_all(self, owner: UUID, contents: Sequence[bytes]) -> None:
+        await asyncio.gather(*(self.put(owner, content) for content in contents))
 
     async def get(self, owner: UUID, sha256: str) -> bytes:
         from obstore.exceptions import BaseError

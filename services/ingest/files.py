@@ -1,7 +1,7 @@
 """What came with an item is in the object store before its event is published: its files, and raw bytes too many."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import msgspec
@@ -14,8 +14,9 @@ from shared.events import MessageReceived, Unrecognised
 from shared.objects import Objects
 
 WithRef = MessageReceived | Unrecognised
-# At once, of one request; each is a file and its fsync.
+# At once, of one request: so many groups of so many files, each group with the fsyncs that it needs.
 AT_ONCE = 4
+GROUP = 25
 
 
 async def keep(
@@ -25,19 +26,19 @@ async def keep(
 
     Raises Unavailable where the store did not take them in `within` seconds: then nothing of it may be published.
     """
-    if not any(_to_keep(item) for item in items):
+    wanted = [(owner_of(item.address, account), content) for item in items for content in _to_keep(item)]
+    if not wanted:
         return items
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def put(owner: UUID, content: bytes) -> None:
+    async def put(owner: UUID, contents: Sequence[bytes]) -> None:
         async with places:
-            await objects.put(owner, content)
+            await objects.put_all(owner, contents)
 
     try:
         async with asyncio.timeout(within), asyncio.TaskGroup() as group:
-            for item in items:
-                for content in _to_keep(item):
-                    group.create_task(put(owner_of(item.address, account), content))
+            for owner, contents in _groups(wanted):
+                group.create_task(put(owner, contents))
     except TimeoutError:
         raise Unavailable("the files were not kept in time", code="store_slow") from None
     except ExceptionGroup as failed:
@@ -57,6 +58,13 @@ def owner_of(address: str | None, account: Account) -> UUID:
     """The inbox's brand; the account as long as no inbox has this address."""
     inbox = account.inboxes.get(address or "")
     return inbox.brand_id if inbox else account.id
+
+
+def _groups(wanted: Sequence[tuple[UUID, bytes]]) -> Iterator[tuple[UUID, Sequence[bytes]]]:
+    for owner in dict.fromkeys(owner for owner, _ in wanted):
+        contents = [content for of, content in wanted if of == owner]
+        for start in range(0, len(contents), GROUP):
+            yield owner, contents[start : start + GROUP]
 
 
 def _to_keep(item: Item | BadItem) -> list[bytes]:

@@ -79,6 +79,10 @@ async def test_bytes_and_name_are_on_the_disk_before_put_returns(
     done.clear()
     await objects.put(SHOP, CONTENT)
     assert done == ["folder"], "whoever wrote it may have died before this"
+    done.clear()
+    await objects.put_all(SHOP, [CONTENT, b"one", b"two", b"one"])
+    assert done == ["file", "file", "rename", "rename", "folder"]
+    assert await objects.get(SHOP, hashlib.sha256(b"two").hexdigest()) == b"two"
 
 
 def kind_of(descriptor: int) -> str:
