@@ -3,7 +3,6 @@
 Prints a table and writes JSON lines (`name, value, unit, against, ratio, conditions`) to `bench/results/`.
 """
 
-import asyncio
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -69,7 +69,7 @@ def main() -> None:
                 table.add_row(*(str(line[n]) for n in ("name", "value", "unit", "against", "ratio", "conditions")))
 
             try:
-                asyncio.run(measure(postgres, cluster.bootstrap if cluster else None, set(sys.argv[1:]), keep))
+                uvloop.run(measure(postgres, cluster.bootstrap if cluster else None, set(sys.argv[1:]), keep))
             finally:
                 if cluster is not None:
                     cluster.close()

@@ -29,6 +29,8 @@ _BEGINNINGS = (
     (b"#!AMR", "audio/amr"),
 )  # fmt: skip
 
+_CONTROLS = bytes(code for code in range(32) if code not in b"\t\r\n\f")
+
 
 def media_type_of(content: bytes, name: str = "") -> str:
     """The type that the bytes show; `name` only tells apart what begins alike. Never raises."""
@@ -66,10 +68,10 @@ def _certain(head: bytes) -> str:
 def _text(head: bytes) -> str:
     """UTF-8 without control characters; the cut may go through a character."""
     try:
-        text = utf_8_decode(head, "strict", len(head) < LOOKED_AT)[0]
+        utf_8_decode(head, "strict", len(head) < LOOKED_AT)
     except UnicodeDecodeError:
         return ""
-    return "text/plain" if all(c >= " " or c in "\t\r\n\f" for c in text) else ""
+    return "text/plain" if len(head.translate(None, _CONTROLS)) == len(head) else ""
 
 
 def _guessed(head: bytes, name: str) -> str:

@@ -14,6 +14,8 @@ Detect = Callable[[str, frozenset[str]], Mapping[str, float]]
 CUT = 0.5
 # Fewer letters than this say nothing by themselves ("ok", "hi", an order number).
 LETTERS = 6
+# Whoever reads so many letters knows the language; a batch of long mails would hold the loop for seconds.
+LOOKED_AT = 1_500
 # One short word keeps what the conversation speaks already.
 SHORT_WORD = 12
 
@@ -98,9 +100,15 @@ def decide(
 
 
 def own_words(text: str) -> str:
-    """The text without quoted lines, addresses and anything with a digit."""
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith(">")]
-    return " ".join(_NOISE.sub(" ", "\n".join(lines)).split())
+    """The beginning of the text without quoted lines, addresses and anything with a digit."""
+    own, length = [], 0
+    for line in text.splitlines():
+        if not line.lstrip().startswith(">"):
+            own.append(line)
+            length += len(line)
+        if length >= LOOKED_AT:
+            break
+    return " ".join(_NOISE.sub(" ", "\n".join(own)[:LOOKED_AT]).split())
 
 
 def _prior(
@@ -141,13 +149,9 @@ def _language_of(locale: str | None) -> str | None:
     return locale.replace("_", "-").split("-")[0].lower() if locale else None
 
 
-# Whoever reads so much knows the language; a batch of long mails would hold the loop for seconds.
-LOOKED_AT = 4_000
-
-
 def py3langid(text: str, languages: frozenset[str]) -> Mapping[str, float]:
     """Chances by py3langid, restricted to `languages`."""
-    return {language: float(chance) for language, chance in _identifier(languages).rank(text[:LOOKED_AT])}
+    return {language: float(chance) for language, chance in _identifier(languages).rank(text)}
 
 
 @lru_cache(maxsize=1)
