@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from cryptography.fernet import Fernet
 
 from services.router import configuration
 from services.sandbox.app import Sandbox, serve
+from services.serving import listen
 from services.together import MailPorts, connections, free_port, sample, stand_ins
 from shared.bus.kafka import create_topics
 from shared.db.transaction import Database
@@ -98,11 +100,14 @@ async def cell(
 
     kinds = ("ingest", "router", "responder")
     services: dict[str, list[Service]] = {kind: [] for kind in kinds}
+    listening = {(kind, n): a_port() for kind in kinds for n in range(each)}
     for kind in kinds:
         for n in range(each):
-            port = a_port()
+            port = listening[kind, n]
             own = {
                 "DRAGOMAN_PORT": str(port),
+                # Where vendors call, fetch files and hear of calls.
+                "DRAGOMAN_PUBLIC_URL": f"http://127.0.0.1:{listening['ingest', 0]}",
                 "DRAGOMAN_DATABASE_URL": database_url,
                 "DRAGOMAN_KAFKA_BOOTSTRAP": kafka,
                 "DRAGOMAN_KAFKA_PREFIX": prefix,
@@ -119,15 +124,17 @@ async def cell(
     settings = Settings(kafka_bootstrap=kafka, kafka_prefix=prefix, topic_partitions=partitions)
     await create_topics(settings)
     mail = MailPorts(free_port(), free_port())
-    wanted = sample("http://unused", mail)
+    stage = listen("127.0.0.1", 0)
+    sandbox_url = f"http://127.0.0.1:{stage.getsockname()[1]}"
+    wanted = sample(sandbox_url, mail)
     config = stand_ins(wanted, services["ingest"][0].url)
     stood_in = connections(wanted, services["ingest"][0].url)
     async with (
         serve(config, stood_in) as sandbox,
-        _served(sandbox) as sandbox_url,
+        _served(sandbox, stage),
         httpx.AsyncClient(timeout=20) as http,
     ):
-        await _configure(database_url, key, sample(sandbox_url, mail))
+        await _configure(database_url, key, wanted)
         for kind in kinds:
             for service in services[kind]:
                 service.start()
@@ -144,17 +151,17 @@ async def cell(
 
 
 @asynccontextmanager
-async def _served(sandbox: Sandbox) -> AsyncIterator[str]:
-    config = uvicorn.Config(sandbox.app, port=0, lifespan="off", access_log=False, log_config=None)
+async def _served(sandbox: Sandbox, listening: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(sandbox.app, lifespan="off", access_log=False, log_config=None)
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
+    task = asyncio.create_task(server._serve([listening]))
 
     async def started() -> bool:
         return server.started
 
     await until(started)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield
     finally:
         server.should_exit = True
         await task
