@@ -28,7 +28,7 @@ from services.ingest.seal import seal
 from services.ingest.spool import Spool
 from services.serving import settle
 from shared.bus.kafka import bus_of, create_topics
-from shared.channels import messenger, twilio
+from shared.channels import messenger, twilio, whatsapp
 from shared.channels.contract import Hook
 from shared.channels.messenger.inbound import receive
 from shared.events import Record
@@ -40,7 +40,10 @@ SECONDS = 3.0
 ROUNDS = 3
 CONNECTIONS = (4, 32)
 # Messenger's path is what everything is compared with.
-CHANNELS = {"hooks": messenger.channel, "twilio_whatsapp": twilio.whatsapp, "twilio_sms": twilio.sms}
+CHANNELS = {
+    "hooks": messenger.channel, "whatsapp": whatsapp.channel, "twilio_whatsapp": twilio.whatsapp,
+    "twilio_sms": twilio.sms,
+}  # fmt: skip
 YARDSTICKS = ("bare_asgi_same_ack", "empty_fastapi_route", "send_and_wait")
 APPS = (*CHANNELS, *YARDSTICKS)
 BODY = b"EVENT_RECEIVED"

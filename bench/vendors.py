@@ -27,7 +27,24 @@ def messenger(_path: str, n: int) -> tuple[Mapping[str, str], bytes]:
         "sender": {"id": f"psid{n % 500}"}, "recipient": {"id": "100"}, "timestamp": at,
         "message": {"mid": f"m_{n}_{at}", "text": TEXT},
     }  # fmt: skip
-    body = json.dumps({"object": "page", "entry": [{"id": "100", "time": at, "messaging": [item]}]}).encode()
+    return _of_meta({"object": "page", "entry": [{"id": "100", "time": at, "messaging": [item]}]})
+
+
+def whatsapp(_path: str, n: int) -> tuple[Mapping[str, str], bytes]:
+    at, phone = int(time.time()), f"49176040{n % 500:05d}"
+    value = {
+        "messaging_product": "whatsapp", "metadata": {"display_phone_number": "100", "phone_number_id": "100"},
+        "contacts": [{"profile": {"name": "Jo"}, "wa_id": phone, "user_id": f"DE.{n % 500}"}],
+        "messages": [{"from": phone, "from_user_id": f"DE.{n % 500}", "id": f"wamid.{n}{time.time_ns()}",
+                      "timestamp": str(at), "type": "text", "text": {"body": TEXT}}],
+    }  # fmt: skip
+    return _of_meta({"object": "whatsapp_business_account", "entry": [
+        {"id": "7", "changes": [{"field": "messages", "value": value}]}
+    ]})  # fmt: skip
+
+
+def _of_meta(message: object) -> tuple[Mapping[str, str], bytes]:
+    body = json.dumps(message).encode()
     signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
     return {"content-type": "application/json", "x-hub-signature-256": f"sha256={signature}"}, body
 
@@ -57,13 +74,15 @@ def _twilio(path: str, n: int, prefix: str, **more: str) -> tuple[Mapping[str, s
     return headers, urlencode(fields).encode()
 
 
-MAKERS: Mapping[str, Make] = {"messenger": messenger, "twilio_whatsapp": twilio_whatsapp, "twilio_sms": twilio_sms}
+MAKERS: Mapping[str, Make] = {
+    "messenger": messenger, "whatsapp": whatsapp, "twilio_whatsapp": twilio_whatsapp, "twilio_sms": twilio_sms,
+}  # fmt: skip
 
 
 def directory(channel: str) -> Directory:
     """One account of the channel, whose webhooks come to `token`."""
     account_id, inbox_id = derived_id("account"), derived_id("inbox")
-    address, secret = ("100", "app_secret") if channel == "messenger" else (NUMBER, "auth_token")
+    address, secret = ("100", "app_secret") if channel in ("messenger", "whatsapp") else (NUMBER, "auth_token")
     inbox = Inbox(id=inbox_id, brand_id=derived_id("brand"), account_id=account_id, channel=channel, address=address)
     account = Account(id=account_id, channel=channel, secrets={secret: [SECRET.decode()]}, inboxes={address: inbox})
     return Directory(1, {account_id: account}, {"token": account}, {inbox_id: inbox})
