@@ -341,7 +341,7 @@ class CallEnded(Data, frozen=True, kw_only=True):
 
 
 class ConversationEvent(Data, frozen=True, kw_only=True):
-    """A change of one conversation; `n` is its version after the change."""
+    """A change of one conversation: `n` is its version after that, `agent_id` who holds it or held it until then."""
 
     conversation_id: UUID
     n: int

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from services.router import stream as streams
-from services.router.store import agents, changes
+from services.router.domain.conversation import Assigned, Change, Entry, Resolved
+from services.router.store import agents, changes, conversations
 from services.router.stream import MOST_PENDING, Reader, Rights, Stream
 from shared.background import background
 from shared.db.transaction import Transaction
@@ -113,6 +114,27 @@ async def test_nobody_is_told_of_another_brand(w: World) -> None:
         await w.receive(w.message(inbox="other-chat", sender="k2"))
         ((_, told),) = await some(events, 1)
         assert told["brand_id"] == str(id_of("other"))
+
+
+async def test_an_agent_is_told_of_all_that_happens_to_their_conversations_and_of_no_others(w: World) -> None:
+    async def change(id_: UUID, entry: Entry) -> None:
+        async with w.router.transaction() as tx:
+            change = Change.of((await conversations.lock(tx, [id_]))[id_], tx.now)
+            change.record(entry, "anna")
+            await conversations.save(tx, [change], await w.cache.current(tx))
+
+    stream = a_stream(w, {"t": Rights(BOTH, id_of("anna"))})
+    async with stream.running(), reading(stream, agent="anna") as events:
+        await some(events, 1)
+        await w.receive(w.message(sender="k1"))
+        mine = await w.value("SELECT id FROM router.conversation")
+        await change(mine, Assigned(agent_id=id_of("anna"), because="claimed"))
+        await w.receive(w.message(sender="k1"), w.message(sender="k2"))
+        await change(mine, Resolved(because="answered"))
+        told = await some(events, 3)
+        assert [name for name, _ in told] == ["assigned", "changed", "resolved"]
+        ids = {(event["conversation_id"], event["agent_id"]) for _, event in told}
+        assert ids == {(str(mine), str(id_of("anna")))}
 
 
 @pytest.mark.parametrize("after", [10**12, 2**62], ids=["future", "far future"])

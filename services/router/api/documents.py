@@ -597,7 +597,7 @@ class ConversationChange(BaseModel):
     conversation_id: UUID
     n: int = Field(description="The conversation's version after it")
     at: datetime
-    agent_id: UUID | None
+    agent_id: UUID | None = Field(description="Who holds it, or held it until then")
     language: str | None
 
 

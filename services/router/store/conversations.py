@@ -381,9 +381,14 @@ def _common(change: Change, row: HistoryRow) -> dict[str, Any]:
         "n": row.n,
         "at": row.at,
         "language": change.after.language,
-        "agent_id": getattr(row.entry, "agent_id", None),
+        "agent_id": getattr(row.entry, "agent_id", None) or _whose(change),
         "reason": getattr(row.entry, "because", "") or getattr(row.entry, "reason", ""),
     }
+
+
+def _whose(change: Change) -> UUID | None:
+    """Who holds it, or held it until now: whatever happens to it is told to them."""
+    return change.after.agent_id or (change.before.agent_id if change.before else None)
 
 
 def _told(change: Change, row: HistoryRow) -> ConversationEvent | None:
