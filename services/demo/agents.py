@@ -9,6 +9,8 @@ from services.demo.customers import ANSWERS, ORDER
 
 # States of a reply that the vendor took.
 TAKEN = frozenset({"accepted", "sent", "delivered", "read"})
+# After something that came too late.
+LOOK_AGAIN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Agent:
             told.clear()
             shown = await self._api.get(path, self._shift.handle)
             if shown["agent_id"] == me and not await self._next(path, shown):
+                await asyncio.sleep(LOOK_AGAIN)
                 told.set()
 
     async def _next(self, path: str, shown: Document) -> bool:

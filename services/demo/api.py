@@ -1,7 +1,7 @@
 """One Dragoman over its public API, as the programs of several agents and operators use it."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,7 +72,7 @@ def bearer(handle: str) -> dict[str, str]:
 
 
 @contextmanager
-def answering(url: str) -> Any:
+def answering(url: str) -> Iterator[None]:
     """Raises Unavailable in place of the client's own errors."""
     try:
         yield

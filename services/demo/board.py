@@ -1,9 +1,10 @@
 """The live table of every message and its hops; plain lines where nobody sits at a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -53,9 +54,9 @@ class Board:
         for story in stories:
             hops = story.hops(names)
             for name, hop in hops.items():
-                self._once(story, name, f"{after(name, hops):>9}  {hop.detail}")
+                self._once(story, name, f"{after(name, hops):>8}  {hop.detail}")
             for reason in story.reasons:
-                self._once(story, "because", f"{'':>9}  {reason}")
+                self._once(story, "because", f"{'':>8}  {reason}")
         return None
 
     def _once(self, story: Story, name: str, text: str) -> None:
@@ -69,29 +70,37 @@ class Board:
         self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def _draw(self, live: Live) -> None:
-        notes = [Text(note, style="dim") for note in self._notes[-NOTES_SHOWN:]]
-        live.update(Group(table(self._stories, self._names), *notes))
+        below = [*self._notes[-NOTES_SHOWN:], *reasons(self._stories)]
+        live.update(Group(table(self._stories, self._names), *(Text(line, style="dim") for line in below)))
 
 
 def table(stories: Sequence[Story], names: Names) -> Table:
     """A row a message; times are seconds since it was received."""
-    drawn = Table(title="Every message, hop by hop", title_justify="left")
-    for heading in ("customer", "channel", "", *HOPS):
+    drawn = Table(title="Every message, hop by hop", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("customer", "channel", "", "agent", *HOPS):
         drawn.add_column(heading, no_wrap=True)
-    drawn.add_column("why there", ratio=1)
     for story in stories:
         hops, c = story.hops(names), story.customer
+        agent = hops["held out"].detail.rpartition(" ")[2] if "held out" in hops else ""
         cells = [after(name, hops) if name in hops else "" for name in HOPS]
-        outcome = hops["outcome"].detail if "outcome" in hops else ""
-        shown = Text(f"{cells[-1]} {outcome}".strip(), style=_style(story))
-        drawn.add_row(c.name, c.channel, c.language, *cells[:-1], shown, Text("".join(story.reasons[-1:]), style="dim"))
+        outcome = hops["outcome"].detail.partition(" ")[0] if "outcome" in hops else ""
+        drawn.add_row(
+            c.name, c.channel, c.language, agent, *cells[:-1], Text(f"{cells[-1]} {outcome}", style=_style(story))
+        )
     return drawn
+
+
+def reasons(stories: Sequence[Story]) -> Iterator[str]:
+    """Why whoever waits does, and why one went by a later step of the plan."""
+    for story in stories:
+        if story.reasons and (story.of_kind("step_reached") or "held out" not in story.hops({})):
+            yield f"{story.customer.name}: {story.reasons[-1]}"
 
 
 def after(name: str, hops: Mapping[str, Hop]) -> str:
     """Of the first hop its time of day, of the others how long after that they were."""
     at, first = hops[name].at, next(iter(hops.values())).at
-    return f"{at.astimezone():%H:%M:%S}" if name == HOPS[0] else f"+{(at - first).total_seconds():.2f} s"
+    return f"{at.astimezone():%H:%M:%S}" if name == HOPS[0] else f"+{(at - first).total_seconds():.2f}"
 
 
 def _style(story: Story) -> str:

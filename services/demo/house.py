@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from services.demo.agents import SHIFT
+from services.demo.api import bearer
 from shared.errors import Unavailable
 from shared.settings import Settings
 
@@ -57,6 +59,7 @@ async def lacks(http: httpx.AsyncClient, url: str) -> str:
     try:
         ways = await http.get(f"{url}/v1/sign-in")
         stand_ins = await http.get(f"{url}/sandbox/control/requests")
+        agent = await http.get(f"{url}/v1/me", headers=bearer(SHIFT[0].handle))
     except (httpx.HTTPError, httpx.InvalidURL):
         return "does not answer"
     try:
@@ -65,7 +68,9 @@ async def lacks(http: httpx.AsyncClient, url: str) -> str:
         return "is no Dragoman"
     if takes_tokens is not True:
         return "takes no development tokens"
-    return "" if stand_ins.status_code == 200 else "has no stand-ins of the vendors"
+    if stand_ins.status_code != 200:
+        return "has no stand-ins of the vendors"
+    return "" if agent.status_code == 200 else "does not have the agents of the sample configuration"
 
 
 @asynccontextmanager

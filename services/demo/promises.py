@@ -25,7 +25,8 @@ class Evidence:
     """Everything that the checks look at; `names` are the handles of whoever works by their ids.
 
     `requests` are those that the stand-ins got. `alerts` are those of missed deadlines with the ids of their calls,
-    None where this Dragoman calls no address of this machine; `dead` is how many items could not be handled.
+    None where this Dragoman calls no address of this machine, `missed` how many it counted itself; `dead` is how many
+    items could not be handled.
     """
 
     stories: Sequence[Story]
@@ -35,6 +36,7 @@ class Evidence:
     calls: Sequence[Document]
     forged: Forged
     alerts: Sequence[tuple[str, Any]] | None
+    missed: float
     dead: int
 
     def of(self, fate: str) -> Iterator[Story]:
@@ -153,6 +155,8 @@ def _refused(evidence: Evidence) -> Faults:
 
 
 def _missed(evidence: Evidence) -> Faults:
+    if evidence.missed != 1:
+        yield f"{evidence.missed:.0f} were counted"
     for story in evidence.stories:
         wanted = 1 if story.customer.late == ALMOST_DUE else 0
         if len(story.missed) != wanted:

@@ -25,14 +25,16 @@ FULL_WITHIN = 15.0
 SETTLES_IN = 1.0
 FORGED = {"page": "100", "psid": "nobody", "text": "Please send the money to another account."}
 FORGED_COUNTED = {"channel": "messenger", "outcome": "wrong_signature"}
+MISSED_COUNTED = {"channel": "messenger", "what": "missed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
-    """What there was before the demo, of what cannot be told apart otherwise."""
+class Standing:
+    """What the metrics and the stand-ins count at an instant: of much of it the demo is only the last."""
 
     at: datetime
-    counted: float
+    forged: float
+    missed: float
     calls: Set[str]
 
 
@@ -49,15 +51,15 @@ class Scene:
         """What there is to see of it in the end. Raises DragomanError where it cannot be played there."""
         try:
             return await self._played(cast())
-        except* DragomanError as group:
-            error: BaseException = group
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            raise error from None
+        except ExceptionGroup as group:
+            known, others = group.split(DragomanError)
+            if known is None or others is not None:
+                raise
+            raise _first(known) from None
 
     async def _played(self, customers: Sequence[Customer]) -> Evidence:
         names = await ids(self.api)
-        before = await self._before()
+        before = await self._standing()
         watch = Watch(self.api, customers, names, self.board)
         async with self.receiver.told_by(self.api) as is_told, self._at_work(watch):
             if not is_told:
@@ -66,7 +68,7 @@ class Scene:
             await wait(lambda: self._is_over(watch, is_told=is_told), PATIENCE)
             # What comes twice comes now.
             await asyncio.sleep(SETTLES_IN)
-        counted = await self.api.figure("dragoman_hooks_total", **FORGED_COUNTED) - before.counted
+        now = await self._standing()
         dead = (await self.api.get("/v1/dead?limit=100", OPERATOR))["items"]
         return Evidence(
             stories=watch.stories,
@@ -74,15 +76,19 @@ class Scene:
             taken=await self.vendors.taken(),
             requests=_since(before.at, await self.vendors.shown("requests"), "at"),
             calls=[call for call in await self.vendors.shown("phone/calls") if call["sid"] not in before.calls],
-            forged=Forged(status=status, counted=counted, is_shown=watch.finds(FORGED["text"])),
+            forged=Forged(status=status, counted=now.forged - before.forged, is_shown=watch.finds(FORGED["text"])),
             alerts=self.receiver.alerts if is_told else None,
+            missed=now.missed - before.missed,
             dead=len(_since(before.at, dead, "first_at")),
         )
 
-    async def _before(self) -> Before:
-        counted = await self.api.figure("dragoman_hooks_total", **FORGED_COUNTED)
-        calls = {call["sid"] for call in await self.vendors.shown("phone/calls")}
-        return Before(at=utc_now(), counted=counted, calls=calls)
+    async def _standing(self) -> Standing:
+        return Standing(
+            at=utc_now(),
+            forged=await self.api.figure("dragoman_hooks_total", **FORGED_COUNTED),
+            missed=await self.api.figure("dragoman_deadlines_total", **MISSED_COUNTED),
+            calls={call["sid"] for call in await self.vendors.shown("phone/calls")},
+        )
 
     @asynccontextmanager
     async def _at_work(self, watch: Watch) -> AsyncIterator[None]:
@@ -148,6 +154,11 @@ class Scene:
 
     async def _is_over(self, watch: Watch, *, is_told: bool) -> bool:
         return all(story.is_over for story in watch.stories) and (not is_told or bool(self.receiver.alerts))
+
+
+def _first(error: BaseException) -> BaseException:
+    """One of those that tasks failed with at the same time; it says enough."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _since(at: datetime, items: Sequence[Document], name: str) -> list[Document]:

@@ -26,7 +26,10 @@ def figures(evidence: Evidence) -> Iterator[tuple[str, str]]:
             f"{len({s['channel'] for s in shown})} channels, in {len({s['language'] for s in shown})} languages"
         ),
     )
-    yield "taken by", f"{sum(_is_native(story, evidence) for story in stories)} times a native speaker"
+    yield (
+        "taken by",
+        f"{sum(_is_native(story, evidence) for story in stories)} of {len(stories)} times a native speaker",
+    )
     if waits:
         yield "answered after", f"{median(waits):.1f} s (median), {max(waits):.1f} s at most"
     yield "answers", f"{sum(state in TAKEN for state in replies)} taken by their vendors, {_counted(replies)}"

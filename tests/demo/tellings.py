@@ -92,6 +92,7 @@ def all_is_well() -> Evidence:
         calls=[{"to": "+493023125001", "status": "completed"}, {"to": called.address, "status": "completed"}],
         forged=Forged(status=401, counted=1, is_shown=False),
         alerts=[("call-1", {"type": "deadline.missed", "data": {"conversation_id": late.conversations[0]["id"]}})],
+        missed=1,
         dead=0,
     )
 

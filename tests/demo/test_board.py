@@ -25,7 +25,7 @@ def test_plain_lines_tell_every_hop_once_and_hold_no_control_characters() -> Non
         own = [line for line in lines if line.startswith(f"{story.customer.order} ")]
         assert len(own) == len(story.hops(NAMES)) + len(story.reasons) == len(HOPS) + 2
     (answered,) = [line for line in lines if line.startswith(stories[0].customer.order) and "answered" in line]
-    assert answered.endswith("+7.00 s  by giulia")
+    assert answered.endswith("+7.00  by giulia")
 
 
 def test_at_a_terminal_there_is_a_table_with_a_row_a_message() -> None:

@@ -11,8 +11,9 @@ from tests.test_main import dragoman
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-def answering(sign_in: httpx.Response, stand_ins: int = 200) -> Handler:
-    return lambda request: sign_in if request.url.path == "/v1/sign-in" else httpx.Response(stand_ins, json=[])
+def answering(sign_in: httpx.Response, stand_ins: int = 200, agents: int = 200) -> Handler:
+    answers = {"/v1/sign-in": sign_in, "/v1/me": httpx.Response(agents, json={})}
+    return lambda request: answers.get(request.url.path, httpx.Response(stand_ins, json=[]))
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,12 @@ def answering(sign_in: httpx.Response, stand_ins: int = 200) -> Handler:
         (answering(httpx.Response(200, json=["development_tokens"])), "is no Dragoman"),
         (answering(httpx.Response(200, json={"development_tokens": False})), "takes no development tokens"),
         (answering(httpx.Response(200, json={"development_tokens": True}), 404), "has no stand-ins of the vendors"),
+        (
+            answering(httpx.Response(200, json={"development_tokens": True}), agents=401),
+            "does not have the agents of the sample configuration",
+        ),
     ],
-    ids=["one", "another page", "nothing there", "another JSON", "a real one", "without stand-ins"],
+    ids=["one", "another page", "nothing there", "another JSON", "a real one", "without stand-ins", "other agents"],
 )
 async def test_what_a_dragoman_lacks_for_a_demo(handler: Handler, says: str) -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:

@@ -115,6 +115,10 @@ def two_alerts(e: Evidence) -> Evidence:
     return replace(e, alerts=[*e.alerts, ("call-2", e.alerts[0][1])])
 
 
+def counted_twice(e: Evidence) -> Evidence:
+    return replace(e, missed=2)
+
+
 def not_missed(e: Evidence) -> Evidence:
     story = the_one(e, late=ALMOST_DUE)
     return replace(instead(e, story, history=without(story, "deadline_passed")), alerts=None)
@@ -183,6 +187,7 @@ CASES: list[tuple[Change, set[int]]] = [
     (refused_and_taken, {REFUSED}),
     (no_alert, {MISSED}),
     (two_alerts, {MISSED}),
+    (counted_twice, {MISSED}),
     (not_missed, {MISSED}),
     (missed_too, {MISSED}),
     (nine_pictures, {ALBUM}),
