@@ -13,8 +13,10 @@ COPY := rm -rf $(KAFKA)/jars && mvn -q -B -C -f $(KAFKA)/pom.xml dependency:copy
 setup: .venv/.complete  ## the environment from requirements.lock
 run: setup              ## the whole product in one process on embedded parts
 	@exec $(BIN)/dragoman run
+demo: setup             ## customers, agents and outages played in a minute; every promise checked
+	@$(BIN)/dragoman demo
 test: setup             ## every test but the faults; what this machine lacks is skipped, with a line how to get it
-	$(BIN)/python -m pytest -rs -m 'not faults and not alone and not image' -n 3
+	$(BIN)/python -m pytest -rs -m 'not faults and not alone and not image and not demo' -n 3
 	$(BIN)/python -m pytest -rs -m alone
 image: setup            ## the container image's own steps without an engine: wheelhouse, installation, its services as processes
 	$(BIN)/python -m pytest -rs -m image
@@ -41,4 +43,4 @@ $(KAFKA)/jars/.complete: $(KAFKA)/pom.xml $(KAFKA)/jars.sha256
 kafka-lock:             ## jars.sha256 anew, after a change of pom.xml: review it before you commit
 	$(COPY) && cd $(KAFKA)/jars && sha256sum *.jar > ../jars.sha256
 
-.PHONY: setup run test image faults faults-long bench lint types lock kafka kafka-jars kafka-lock
+.PHONY: setup run demo test image faults faults-long bench lint types lock kafka kafka-jars kafka-lock

