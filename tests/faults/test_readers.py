@@ -54,9 +54,7 @@ async def test_five_hundred_readers_end_up_with_what_the_api_says(
             rows = await tx.fetch("SELECT seq FROM bus.outbox WHERE topic = 'routing' AND seq IS NOT NULL ORDER BY seq")
         # Every change once and in order, for those who may see all of them.
         seen = {tuple(reader.seqs) for reader in readers if reader.token == "dev-sam"}
-        assert seen == {
-            tuple(r["seq"] for r in rows)
-        }
+        assert seen == {tuple(r["seq"] for r in rows)}
     await database.close()
 
 
