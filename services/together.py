@@ -210,7 +210,7 @@ async def run(settings: Settings, say: Say) -> None:
         if changes:
             say(f"Applied the sample configuration ({len(changes)} changes)")
         async with together(parts, url, wanted) as all_of_it:
-            say(_to_try(url, mail))
+            say(to_try(url, mail))
             await serve(all_of_it.app, parts, listening)
             say("Stopping")
 
@@ -226,7 +226,8 @@ def free_port(wanted: int = 0) -> int:
         return int(tried.getsockname()[1])
 
 
-def _to_try(url: str, mail: MailPorts) -> str:
+def to_try(url: str, mail: MailPorts) -> str:
+    """What `dragoman run` says at its start; the secrets in it are the stand-ins' own, and public."""
     return f"""
 Dragoman runs at {url}
   {url}/console/       for agents: sign in as anna, claire, ... or sam, a supervisor
