@@ -17,12 +17,14 @@ from pathlib import Path
 import httpx
 import yaml
 
-from services.together import SAMPLE, MailPorts, free_port, to_try
+from services.together import SAMPLE, MailPorts, to_try
 from tests.collector import Collector, collecting
 from tests.e2e.running import Running, until
+from tests.kafka_cluster import reserve_port
 
 # Where nothing listens; the port is reserved and was never served.
 NOBODY = "http://127.0.0.1:1"
+STARTS = 3
 
 
 @dataclass
@@ -74,9 +76,17 @@ class Child:
 @asynccontextmanager
 async def a_whole_run() -> AsyncIterator[Child]:
     """Everything embedded, at DEBUG, with traces; stopped as by Ctrl-C when left."""
-    with _folder() as folder, collecting() as collector:
-        port = free_port()
-        own = {
+    refused: list[tuple[str, int, str]] = []
+
+    async def keep(answer: httpx.Response) -> None:
+        path = answer.request.url.path
+        if answer.status_code >= 400 and not path.startswith("/sandbox"):
+            refused.append((path, answer.status_code, (await answer.aread()).decode()))
+
+    with _folder() as folder, collecting() as collector, reserve_port() as reserved:
+        port = int(reserved.getsockname()[1])
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DRAGOMAN_")},
             "DRAGOMAN_DATA_DIR": str(folder / "data"),
             "DRAGOMAN_PORT": str(port),
             "DRAGOMAN_LOG_LEVEL": "DEBUG",
@@ -85,24 +95,42 @@ async def a_whole_run() -> AsyncIterator[Child]:
             "DRAGOMAN_TRACES_URL": collector.url,
             "DRAGOMAN_WEBHOOK_HOSTS": json.dumps([NOBODY]),
         }
-        others = {name: value for name, value in os.environ.items() if not name.startswith("DRAGOMAN_")}
-        process = _started(folder, others | own)
-        try:
-            async with _driven(f"http://127.0.0.1:{port}", collector) as child:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(timeout=20, trust_env=False, event_hooks={"response": [keep]}) as http:
+            process = await _started(folder, environment, url)
+            child = Child(Running(url, http, f"{url}/sandbox"), collector, refused)
+            try:
                 yield child
-                child.written["metrics"] = (await child.run.http.get(f"{child.run.url}/metrics")).text
-        finally:
-            process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(process.wait, 30)
+                child.written["metrics"] = (await http.get(f"{url}/metrics")).text
+            finally:
+                process.send_signal(signal.SIGINT)
+                await asyncio.to_thread(process.wait, 30)
         child.written |= {
             "stdout": (folder / "stdout").read_text(),
-            "stderr": _unprompted((folder / "stderr").read_text(), child.run.url),
+            "stderr": _unprompted((folder / "stderr").read_text(), url),
             "spans": b"\n".join(collector.bodies).decode("latin-1"),
-            "errors": "\n".join(body for *_, body in child.refused),
+            "errors": "\n".join(body for *_, body in refused),
         }
 
 
-def _started(folder: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+async def _started(folder: Path, environment: Mapping[str, str], url: str) -> "subprocess.Popen[bytes]":
+    """Ready. Its mail servers' ports may go to somebody else between its look at them and its use: then once more."""
+    for _ in range(STARTS):
+        process = _start(folder, environment)
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+
+            async def settled(started: "subprocess.Popen[bytes]" = process, http: httpx.AsyncClient = http) -> bool:
+                with suppress(httpx.HTTPError):
+                    return (await http.get(f"{url}/health/ready")).status_code == 200
+                return started.poll() is not None
+
+            await until(settled, 60)
+        if process.poll() is None:
+            return process
+    raise AssertionError(f"it does not start: {(folder / 'stderr').read_text()[-2000:]}")
+
+
+def _start(folder: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         return subprocess.Popen([sys.executable, "-m", "services.main", "run"], env=environment, stdout=out, stderr=err)
 
@@ -113,26 +141,6 @@ def _unprompted(stderr: str, url: str) -> str:
     printed = to_try(url, MailPorts(int(imap), int(smtp)))
     assert printed in stderr
     return stderr.replace(printed, "")
-
-
-@asynccontextmanager
-async def _driven(url: str, collector: Collector) -> AsyncIterator[Child]:
-    refused: list[tuple[str, int, str]] = []
-
-    async def keep(answer: httpx.Response) -> None:
-        path = answer.request.url.path
-        if answer.status_code >= 400 and not path.startswith("/sandbox"):
-            refused.append((path, answer.status_code, (await answer.aread()).decode()))
-
-    async with httpx.AsyncClient(timeout=20, trust_env=False, event_hooks={"response": [keep]}) as http:
-
-        async def ready() -> bool:
-            with suppress(httpx.HTTPError):
-                return (await http.get(f"{url}/health/ready")).status_code == 200
-            return False
-
-        await until(ready, 60)
-        yield Child(Running(url, http, f"{url}/sandbox"), collector, refused)
 
 
 @contextmanager
