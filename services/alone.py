@@ -11,6 +11,7 @@ from services.media import media_of
 from services.responder import app as responder
 from services.router import app as router
 from services.serving import listen, serve
+from services.traced import answering, api_route, hook_route, traced
 from shared.bus.kafka import bus_of
 from shared.db.migrate import current
 from shared.errors import InboxMisconfigured
@@ -32,6 +33,7 @@ async def run(service: str, settings: Settings, database_url: str, vault: Vault)
     listening = listen(settings.host, settings.port)
     parts = Parts(settings=settings, database_url=database_url, bus=bus_of(settings), vault=vault, alone=False)
     async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(traced(parts, service))
         await parts.bus.start()
         stack.push_async_callback(parts.bus.stop)
         own, troubles = await stack.enter_async_context(_service(service, parts))
@@ -51,10 +53,10 @@ async def run(service: str, settings: Settings, database_url: str, vault: Vault)
 async def _service(service: str, parts: Parts) -> AsyncIterator[Running]:
     if service == "ingest":
         async with ingest.serve(parts) as taking:
-            yield taking.app, taking.troubles
+            yield answering(taking.app, parts.traces, hook_route), taking.troubles
     elif service == "router":
         async with router.serve(parts) as routing:
-            yield routing.app, routing.troubles
+            yield answering(routing.app, parts.traces, api_route), routing.troubles
     else:
         async with responder.serve(parts) as sending:
             yield None, sending.troubles

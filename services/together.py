@@ -19,6 +19,7 @@ from services.sandbox import app as sandbox
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
 from services.serving import listen, serve
+from services.traced import answering, api_route, hook_route, traced
 from shared.accounts import HOOK_TOKEN
 from shared.bus.inprocess import InProcessBus
 from shared.channels.registry import CHANNELS
@@ -143,6 +144,7 @@ async def together(parts: Parts, url: str, wanted: configuration.Wanted) -> Asyn
     Leaving goes against the stream, so each stage drains into a living next one.
     """
     async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(traced(parts, "dragoman"))
         await parts.bus.start()
         stack.push_async_callback(parts.bus.stop)
         sends = await stack.enter_async_context(responder.serve(parts))
@@ -157,13 +159,13 @@ async def together(parts: Parts, url: str, wanted: configuration.Wanted) -> Asyn
 
         app = switch(
             [
-                ("/hooks", takes.app),
+                ("/hooks", answering(takes.app, parts.traces, hook_route)),
                 ("/media", media_of(parts)),
                 ("/health", health(troubles)),
                 ("/metrics", metrics_app()),
                 ("/sandbox", _below("/sandbox", stands_in.app)),
             ],
-            routes.app,
+            answering(routes.app, parts.traces, api_route),
         )
         yield Together(app, parts, takes, stands_in)
 
@@ -208,7 +210,7 @@ async def run(settings: Settings, say: Say) -> None:
         if changes:
             say(f"Applied the sample configuration ({len(changes)} changes)")
         async with together(parts, url, wanted) as all_of_it:
-            say(_to_try(url, mail))
+            say(to_try(url, mail))
             await serve(all_of_it.app, parts, listening)
             say("Stopping")
 
@@ -224,7 +226,8 @@ def free_port(wanted: int = 0) -> int:
         return int(tried.getsockname()[1])
 
 
-def _to_try(url: str, mail: MailPorts) -> str:
+def to_try(url: str, mail: MailPorts) -> str:
+    """What `dragoman run` says at its start; the secrets in it are the stand-ins' own, and public."""
     return f"""
 Dragoman runs at {url}
   {url}/console/       for agents: sign in as anna, claire, ... or sam, a supervisor

@@ -513,6 +513,8 @@ class Event:
     subject: str = ""
     id: UUID = field(default_factory=new_id)
     traceparent: str = ""
+    # Where a bus with partitions had it.
+    partition: int | None = field(default=None, compare=False)
 
     @property
     def type(self) -> str:
@@ -531,6 +533,7 @@ class Record:
     key: str
     headers: Mapping[str, str]
     value: bytes
+    partition: int | None = field(default=None, compare=False)
 
 
 def encode(event: Event) -> Record:
@@ -577,6 +580,7 @@ def decode(record: Record) -> Event:
             subject=headers.get("ce_subject", ""),
             id=UUID(headers["ce_id"]),
             traceparent=headers.get("traceparent", ""),
+            partition=record.partition,
         )
     except (msgspec.DecodeError, KeyError, ValueError) as error:
         # The decoder's text may quote the payload, so only its class is told.

@@ -58,7 +58,12 @@ class Settings(BaseSettings):
     webhook_hosts: list[str] = Field(
         default=[], description="Receivers of alerts in our own network, without TLS too (JSON list of addresses)."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level that is logged; of libraries INFO, for what they say below quotes customers."
+    )
+    traces_url: str | None = Field(
+        None, description="Where an OpenTelemetry collector takes traces, http://HOST:4318/v1/traces; none without it."
+    )
 
     @property
     def address(self) -> str:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from shared.errors import DragomanError
 from shared.settings import Settings
+from shared.tracing import current, traceparent
 
 OURS = ("shared", "services", "dragoman")
 # At INFO they write a line per request, with its URL: a webhook's address holds the account's token.
@@ -29,7 +30,10 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level)
+    # What libraries say at DEBUG quotes what they carry: commands, answers, whole mails.
+    root.setLevel(max(logging.getLevelName(settings.log_level), logging.INFO))
+    for name in OURS:
+        logging.getLogger(name).setLevel(settings.log_level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -103,6 +107,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": without_foreign_words(record).getMessage(),
         }
+        if (span := current()) is not None:
+            line["trace_id"], line["span_id"] = traceparent(span).split("-")[1:3]
         if found := _frames_of(record):
             line["frames"] = found
         return msgspec.json.encode(line).decode()

@@ -24,6 +24,7 @@ from shared.clock import utc_now
 from shared.errors import BadPayload, BadSignature, DragomanError, Unavailable
 from shared.events import AccountHealth, Event, Record, encode
 from shared.limits import Limits
+from shared.tracing import current, note
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -133,6 +134,8 @@ class Hooks:
             raise _Refusal(404, "There is no such webhook address", "unknown")
         if scope["method"] not in ("GET", "POST"):
             raise _Refusal(405, "Only GET and POST", "method", [(b"allow", b"GET, POST")])
+        if current() is not None:
+            note({"dragoman.channel": channel.name, "dragoman.account.id": account.id})
         return channel, account
 
     def _shown(self, scope: Scope, channel: Channel | None, token: str) -> Answer:

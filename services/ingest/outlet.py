@@ -12,6 +12,7 @@ from shared.errors import Unavailable
 from shared.events import Record
 from shared.limits import Limits
 from shared.objects import Objects
+from shared.tracing import carried
 
 # While the spool's own attempts fail nobody waits for the bus to the last moment: the few places for requests in
 # flight would all be taken by waiting.
@@ -42,6 +43,7 @@ class Outlet:
         """
         if not records:
             return
+        records = carried(records)
         if self._spool.holds_any(records):
             await self._keep(records)
             return

@@ -47,6 +47,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         links=links,
         objects=store_of(parts.settings),
         address=parts.settings.address,
+        traces=parts.traces,
     )
     calls = Calls(
         database,
@@ -54,6 +55,7 @@ async def serve(parts: Parts, *, channels: Sequence[Channel] = CHANNELS) -> Asyn
         channels,
         plain_httpx=parts.settings.plain_httpx,
         address=parts.settings.address,
+        traces=parts.traces,
     )
 
     def woken() -> None:

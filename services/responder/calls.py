@@ -33,6 +33,7 @@ from shared.errors import (
 )
 from shared.events import AccountHealth, CallEnded, CallProgressed, Data, Event, PlaceCall, WithdrawCall, encode
 from shared.ids import new_id
+from shared.tracing import Attributes, Traces, calling
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def _row(event: Event, command: PlaceCall, directory: Directory) -> dict[str, An
         "channel": command.channel,
         "command": _encode(command),
         "expires_at": command.expires_at,
+        "traceparent": event.traceparent,
     }
 
 
@@ -135,7 +137,7 @@ async def _end(tx: Transaction, row: asyncpg.Record, end: End) -> None:
 async def _tell(tx: Transaction, row: asyncpg.Record, data: Data, key: str) -> None:
     event = Event(
         data=data, key=key, source=SOURCE, time=tx.now, brand_id=row["brand_id"], inbox_id=row["inbox_id"],
-        subject=str(row["id"]),
+        subject=str(row["id"]), traceparent=row["traceparent"],
     )  # fmt: skip
     await outbox.add(tx, SOURCE, [encode(event)])
 
@@ -151,12 +153,14 @@ class Calls:
         *,
         plain_httpx: bool,
         address: str,
+        traces: Traces | None,
     ) -> None:
         self._database = database
         self._directory = directory
         self._channels: Mapping[str, Channel] = {c.name: c for c in channels if c.calls is not None}
         self._plain_httpx = plain_httpx
         self._address = address
+        self._traces = traces
         self._holder = f"calls-{new_id()}"
         self._lease = max((c.call_within for c in self._channels.values()), default=timedelta(0)) + LEASE_MARGIN
         self._woken = asyncio.Event()
@@ -221,7 +225,9 @@ class Calls:
             url = account.hook_url(self._address)
             async with asyncio.timeout(channel.call_within.total_seconds()):
                 client = await self._client(channel, account)
-                external_id = await telephone.place(client, _command.decode(row["command"]), account, inbox, url)
+                command = _command.decode(row["command"])
+                with calling(self._traces, f"call {channel.name}", row["traceparent"], _told(row)):
+                    external_id = await telephone.place(client, command, account, inbox, url)
         except DragomanError as caught:
             error = caught
         except (TimeoutError, *STUMBLES) as caught:
@@ -308,6 +314,17 @@ class Calls:
                 connection = channel.connect(plain_httpx=self._plain_httpx)
                 self._clients[account.id] = await self._opened.enter_async_context(connection)
         return self._clients[account.id]
+
+
+def _told(row: asyncpg.Record) -> Attributes:
+    return {
+        "dragoman.channel": row["channel"],
+        "dragoman.brand.id": row["brand_id"],
+        "dragoman.account.id": row["account_id"],
+        "dragoman.inbox.id": row["inbox_id"],
+        "dragoman.conversation.id": row["conversation_id"],
+        "dragoman.call.id": row["id"],
+    }
 
 
 def _talks(told: Sequence[CallProgressed]) -> bool:

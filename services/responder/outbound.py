@@ -71,6 +71,7 @@ class Outbound:
                 "state": "refused" if refusal else "waiting",
                 "reason": refusal,
                 "expires_at": command.expires_at,
+                "traceparent": event.traceparent,
             }
             deliveries.append(row)
             parts += [_part(row, position, part) for position, part in enumerate(rendered)]

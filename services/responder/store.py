@@ -32,20 +32,21 @@ class Claimed:
     started_at: datetime
     command: bytes
     expires_at: datetime
+    traceparent: str
 
 
 async def add_deliveries(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[UUID]:
     """New deliveries; those that were known already are left as they are. The ids of the new ones."""
     names = (
         "reply_id", "brand_id", "conversation_id", "inbox_id", "account_id", "channel", "number", "command", "state",
-        "reason", "expires_at",
+        "reason", "expires_at", "traceparent",
     )  # fmt: skip
     done = await tx.fetch(
         """
         INSERT INTO responder.delivery (reply_id, brand_id, conversation_id, inbox_id, account_id, channel, number,
-            command, state, reason, expires_at, created_at, told)
-        SELECT *, $12, '' FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[],
-            $7::integer[], $8::bytea[], $9::text[], $10::text[], $11::timestamptz[])
+            command, state, reason, expires_at, traceparent, created_at, told)
+        SELECT *, $13, '' FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[],
+            $7::integer[], $8::bytea[], $9::text[], $10::text[], $11::timestamptz[], $12::text[])
         ON CONFLICT (reply_id) DO NOTHING RETURNING reply_id
         """,
         *[[row[name] for row in rows] for name in names],
@@ -116,7 +117,7 @@ async def claim(
             started_at = coalesce(p.started_at, $2)
         FROM locked, responder.delivery AS d
         WHERE p.id = locked.id AND d.reply_id = p.reply_id
-        RETURNING p.*, d.channel, d.command, d.expires_at
+        RETURNING p.*, d.channel, d.command, d.expires_at, d.traceparent
         """,
         holder,
         tx.now,
@@ -159,6 +160,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         started_at=row["started_at"],
         command=row["command"],
         expires_at=row["expires_at"],
+        traceparent=row["traceparent"],
     )
 
 

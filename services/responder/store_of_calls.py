@@ -14,13 +14,16 @@ OPEN = "('waiting', 'placing', 'unknown', 'placed')"
 
 async def add(tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
     """New calls; those that were known already stay as they are."""
-    names = ("id", "brand_id", "conversation_id", "inbox_id", "account_id", "channel", "command", "expires_at")
+    names = (
+        "id", "brand_id", "conversation_id", "inbox_id", "account_id", "channel", "command", "expires_at",
+        "traceparent",
+    )  # fmt: skip
     await tx.execute(
         """
         INSERT INTO responder.call (id, brand_id, conversation_id, inbox_id, account_id, channel, command, expires_at,
-            state, next_at, holder, legs, outcome, seconds, code, created_at)
-        SELECT *, 'waiting', $9, '', '{}', '', 0, '', $9 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[],
-            $5::uuid[], $6::text[], $7::bytea[], $8::timestamptz[])
+            traceparent, state, next_at, holder, legs, outcome, seconds, code, created_at)
+        SELECT *, 'waiting', $10, '', '{}', '', 0, '', $10 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[],
+            $5::uuid[], $6::text[], $7::bytea[], $8::timestamptz[], $9::text[])
         ON CONFLICT (id) DO NOTHING
         """,
         *[[row[name] for row in rows] for name in names],

@@ -82,4 +82,5 @@ def _event(delivery: asyncpg.Record, data: Data, tx: Transaction) -> Event:
         brand_id=delivery["brand_id"],
         inbox_id=delivery["inbox_id"],
         subject=str(delivery["reply_id"]),
+        traceparent=delivery["traceparent"],
     )

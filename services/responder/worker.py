@@ -26,6 +26,7 @@ from shared.events import AccountHealth, Event, SendReply, encode
 from shared.ids import new_id
 from shared.links import Links
 from shared.objects import Objects
+from shared.tracing import Attributes, Traces, calling
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Worker:
         links: Links,
         objects: Objects,
         address: str,
+        traces: Traces | None,
     ) -> None:
         self._database = database
         self._directory = directory
@@ -63,6 +65,7 @@ class Worker:
         self._links = links
         self._objects = objects
         self._address = address
+        self._traces = traces
         self._holder = f"responder-{new_id()}"
         self._woken = asyncio.Event()
         self._accounts: dict[UUID, circuit.Account] = {}
@@ -178,8 +181,10 @@ class Worker:
                 files=files,
                 hook_url=account.hook_url(self._address),
             )
-            async with asyncio.timeout(channel.call_within.total_seconds()):
-                external_id = await channel.send(await self._client(channel, account), attempt, account, inbox)
+            client = await self._client(channel, account)
+            with calling(self._traces, f"call {channel.name}", part.traceparent, _told(part)):
+                async with asyncio.timeout(channel.call_within.total_seconds()):
+                    external_id = await channel.send(client, attempt, account, inbox)
         except DragomanError as error:
             return verdict(error, part.attempts, now, jitter), error
         except TimeoutError:
@@ -342,3 +347,16 @@ class Worker:
             # Postponed when it was taken: it comes again.
             await self._database.retrying(work)
         self.wake()
+
+
+def _told(part: Claimed) -> Attributes:
+    return {
+        "dragoman.channel": part.channel,
+        "dragoman.brand.id": part.brand_id,
+        "dragoman.account.id": part.account_id,
+        "dragoman.inbox.id": part.inbox_id,
+        "dragoman.conversation.id": part.conversation_id,
+        "dragoman.reply.id": part.reply_id,
+        "dragoman.part.id": part.id,
+        "dragoman.attempt": part.attempts,
+    }

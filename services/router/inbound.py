@@ -199,7 +199,12 @@ def _message(case: Case, facts: Facts) -> UUID:
         return message.id
     late = before.last_inbound_at is not None and occurred_at < before.last_inbound_at
     received = Received(
-        message_id=message.id, author=data.author, occurred_at=occurred_at, late=late, customer_id=customer.id
+        message_id=message.id,
+        author=data.author,
+        occurred_at=occurred_at,
+        late=late,
+        traceparent=case.event.traceparent,
+        customer_id=customer.id,
     )
     change.record(received, data.author)
     if data.reply_context and not late:
@@ -249,7 +254,13 @@ def _callback(case: Case, facts: Facts) -> UUID:
         raw=data.raw or None,
     )
     change.messages.append(message)
-    received = Received(message_id=message.id, author=ACTOR, occurred_at=case.occurred_at, customer_id=customer.id)
+    received = Received(
+        message_id=message.id,
+        author=ACTOR,
+        occurred_at=case.occurred_at,
+        traceparent=case.event.traceparent,
+        customer_id=customer.id,
+    )
     change.record(received, ACTOR)
     _speak(change, customer, verdict)
     known = facts.callbacks.get(change.after.id)
@@ -299,9 +310,11 @@ def _conversation(
             because=choice.because,
         )
         change = Change.opening(new_id(), inbox.brand_id, opened, ACTOR, facts.now)
+        change.traceparent = case.event.traceparent
         facts.add(change)
         return change
     change = facts.changes[choice.conversation.id]
+    change.traceparent = case.event.traceparent
     if not change.after.is_open and reopens:
         change.record(Reopened(because=choice.because), ACTOR)
     return change

@@ -63,9 +63,9 @@ class Misbehaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What a vendor does wrong, for `times` requests or `seconds`, once if neither is given.
 
     To one `target` (also called `page` or `shop`) and one `operation` (`send`, `profile`, `M10`-`M13`, `OR11`), or to
-    all. `delay` in seconds is how slow `slow` is; `retry_after` goes with `429` and `503`; `error` answers `code` and
-    `subcode`, which for Mirakl is the HTTP status. `error_in_200` is Meta's, `fail_later` WhatsApp's; there `no_echo`
-    keeps all statuses back.
+    all. `delay` in seconds is how slow `slow` is; `retry_after` goes with `429` and `503`; `error` answers `code`,
+    `subcode` and `text`, and the code is the HTTP status at Mirakl. `error_in_200` is Meta's, `fail_later` WhatsApp's;
+    there `no_echo` keeps all statuses back.
     """
 
     vendor: Vendor
@@ -80,6 +80,7 @@ class Misbehaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     retry_after: int | None = None
     code: int | None = None
     subcode: int | None = None
+    text: str = "As it was asked for"
 
     def meets(self, vendor: str, target: str, operation: str) -> bool:
         wanted = self.target or self.page or self.shop

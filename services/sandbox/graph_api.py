@@ -76,9 +76,9 @@ def check_keys(given: dict[str, Any], known: set[str], where: str) -> None:
 def failure(wanted: Misbehaviour) -> Response | None:
     """The answer for the modes with a code or a status, None for the others. Raises GraphError."""
     if wanted.mode == "error_in_200":
-        return JSONResponse(GraphError(wanted.code or 0, "As it was asked for", wanted.subcode).body())
+        return JSONResponse(GraphError(wanted.code or 0, wanted.text, wanted.subcode).body())
     if wanted.mode == "error":
-        raise GraphError(wanted.code or 0, "As it was asked for", wanted.subcode)
+        raise GraphError(wanted.code or 0, wanted.text, wanted.subcode)
     if wanted.mode == "429":
         body = GraphError(613, "Calls to this api have exceeded the rate limit.").body()
         return JSONResponse(body, 429, behaviour.retry_after(wanted))

@@ -81,7 +81,7 @@ class Mirakl:
 
     def failure(self, wanted: Misbehaviour) -> Response | None:
         if wanted.mode == "error":
-            raise Refused(wanted.code or 400, "As it was asked for")
+            raise Refused(wanted.code or 400, wanted.text)
         if wanted.mode in ("429", "500", "503"):
             return Response("", int(wanted.mode), behaviour.retry_after(wanted))
         return None

@@ -104,7 +104,7 @@ class Loop:
                 await self.consumer.handler(tx, events)
             if dead:
                 source = self.consumer.group
-                letters = [Event(data=d, key=d.key, source=source, time=tx.now) for d in dead]
+                letters = [_carrying(d, source, tx) for d in dead]
                 await outbox.add(tx, source, [encode(e) for e in letters])
             await advance(tx)
 
@@ -137,6 +137,11 @@ class Loop:
 
 class _RollBack(Exception):
     """Ends a trial."""
+
+
+def _carrying(data: DeadLetter, source: str, tx: Transaction) -> Event:
+    traceparent = data.headers.get("traceparent", "")
+    return Event(data=data, key=data.key, source=source, time=tx.now, traceparent=traceparent)
 
 
 def letter(record: Record, error: Exception) -> DeadLetter:

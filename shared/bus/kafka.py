@@ -374,7 +374,7 @@ class _Reader:
 def _record(topic: str, message: Any) -> Record:
     headers = {name: value.decode("utf-8", "replace") for name, value in message.headers}
     key = message.key.decode("utf-8", "replace") if message.key is not None else ""
-    return Record(topic, key, headers, message.value or b"")
+    return Record(topic, key, headers, message.value or b"", message.partition)
 
 
 async def own(tx: Transaction, group: str, partition: TopicPartition, beginning: int) -> tuple[int, int]:

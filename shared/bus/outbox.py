@@ -18,6 +18,7 @@ from shared.db.transaction import Database, Transaction
 from shared.errors import Fenced, Unavailable
 from shared.events import Record
 from shared.ids import new_id
+from shared.tracing import carried
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ async def add(tx: Transaction, source: str, records: Sequence[Record]) -> None:
     """Writes the records into the outbox of `source`; they leave once the transaction is committed."""
     if not records:
         return
+    records = carried(records)
     await tx.execute(
         """
         INSERT INTO bus.outbox (source, shard, topic, key, headers, value, brand_id, created_at)

@@ -10,7 +10,10 @@ import pytest
 from shared.bus.contract import BATCH, Bus
 from shared.bus.inprocess import InProcessBus
 from shared.bus.kafka import bus_of, create_topics
+from shared.bus.traced import TracedBus
 from shared.settings import Settings
+from shared.tracing import Traces
+from tests.collector import collecting
 
 
 def a_bus(seed: int) -> InProcessBus:
@@ -46,8 +49,22 @@ async def on_kafka(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
         await bus.stop()
 
 
+@asynccontextmanager
+async def in_traces(_request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    with collecting() as collector:
+        traces = Traces(collector.url, "test")
+        bus = TracedBus(a_bus(seed=5), traces, "in_process")
+        await bus.start()
+        try:
+            yield bus
+        finally:
+            await bus.stop()
+            await traces.close()
+
+
 # A factory gets the test's request, so that it can ask for fixtures of its own (a broker), and a bus nobody else uses.
 IMPLEMENTATIONS = [
     pytest.param(in_process, id="in-process"),
+    pytest.param(in_traces, id="traced"),
     pytest.param(on_kafka, id="kafka", marks=pytest.mark.kafka),
 ]

@@ -90,7 +90,7 @@ async def test_a_poison_event_is_put_aside_and_its_neighbours_are_handled(bus: B
         assert await effects.until(2) == ["eins", "zwei"]
         [letter] = await effects.until_letters(1)
     assert (letter.topic, letter.key, letter.value) == ("inbound", sent[1].key, sent[1].value)
-    assert letter.headers == sent[1].headers
+    assert letter.headers.items() >= sent[1].headers.items()
     assert letter.code == "poison_event"
     assert "4111" not in letter.error
     assert not bus.troubles()

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +86,14 @@ class Cell:
 
 @asynccontextmanager
 async def cell(
-    database_url: str, kafka: str, folder: Path, *, each: int = 1, partitions: int = 4, command: Sequence[str] = ()
+    database_url: str,
+    kafka: str,
+    folder: Path,
+    *,
+    each: int = 1,
+    partitions: int = 4,
+    command: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Cell]:
     """`each` processes per service, ready; killed at the end."""
     prefix = f"t{uuid4().hex[:8]}."
@@ -119,7 +126,13 @@ async def cell(
                 "DRAGOMAN_KAFKA_SESSION": "3",
             }
             services[kind].append(
-                Service(kind, port, {**os.environ, **own}, folder / f"{kind}-{n}.log", command=command)
+                Service(
+                    kind,
+                    port,
+                    {**os.environ, **own, **(environment or {})},
+                    folder / f"{kind}-{n}.log",
+                    command=command,
+                )
             )
     settings = Settings(kafka_bootstrap=kafka, kafka_prefix=prefix, topic_partitions=partitions)
     await create_topics(settings)

@@ -72,7 +72,7 @@ def claim_without_lock() -> None:
         await asyncio.sleep(0.1)
         missed = set(waiting) - {part.id for part in claimed}
         rows = await tx.fetch(
-            "SELECT p.*, d.channel, d.command, d.expires_at FROM responder.part AS p "
+            "SELECT p.*, d.channel, d.command, d.expires_at, d.traceparent FROM responder.part AS p "
             "JOIN responder.delivery AS d USING (reply_id) WHERE p.id = ANY ($1::uuid[]) AND p.state <> 'waiting'",
             list(missed),
         )

@@ -8,11 +8,14 @@ from typing import Literal
 
 import httpx
 import pytest
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter
 
 from shared import telemetry
 from shared.errors import PoisonEvent, Rejected, Unavailable
 from shared.settings import Settings
+from shared.tracing import Traces
+from tests.collector import collecting
 
 WORDS = "Meine Karte ist 4111"
 
@@ -20,7 +23,7 @@ WORDS = "Meine Karte ist 4111"
 @pytest.fixture(autouse=True)
 def loggers() -> Iterator[None]:
     """Whatever a test configures is as before afterwards."""
-    named = [logging.getLogger(), *map(logging.getLogger, telemetry.QUIET)]
+    named = [logging.getLogger(), *map(logging.getLogger, (*telemetry.QUIET, *telemetry.OURS))]
     before = [(logger, logger.level, list(logger.handlers)) for logger in named]
     yield
     for logger, level, handlers in before:
@@ -49,6 +52,31 @@ def test_a_line_of_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> Non
     told = json.loads(line)
     assert told.pop("time").endswith("+00:00")
     assert told == {"level": "WARNING", "logger": "shared.bus", "message": 'two\nlines and a "quote"'}
+
+
+async def test_a_line_of_json_names_the_trace_that_it_belongs_to(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    with collecting() as collector:
+        traces = Traces(collector.url, "test")
+        with traces.span("GET", SpanKind.SERVER, "", {}):
+            logging.getLogger("shared.bus").warning("slow")
+        logging.getLogger("shared.bus").warning("idle")
+        await traces.close()
+        [span] = collector.spans
+    slow, idle = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (slow["trace_id"], slow["span_id"]) == (span.trace, span.id)
+    assert idle.keys() == {"time", "level", "logger", "message"}
+
+
+def test_what_libraries_say_at_debug_is_told_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(level="DEBUG")
+    logging.getLogger("imapclient.imaplib").debug("< b'%s'", WORDS)
+    logging.getLogger("aiokafka").info("joined")
+    logging.getLogger("services.ingest").debug("polled")
+    told = capsys.readouterr().err
+    assert WORDS not in told
+    assert "joined" in told
+    assert "polled" in told
 
 
 def test_the_level_of_the_settings_holds(capsys: pytest.CaptureFixture[str]) -> None:

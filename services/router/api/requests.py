@@ -15,6 +15,7 @@ from services.router.api.problems import Problem, not_found
 from services.router.domain.conversation import Conversation
 from services.router.store import conversations, idempotency
 from shared.db.transaction import Database, Isolation, Transaction
+from shared.tracing import current, link
 
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", description="The ETag that you saw; stale ones get 412", examples=['"7"'])
@@ -121,6 +122,8 @@ async def matching(tx: Transaction, conversation_id: UUID, if_match: str | None)
     """
     found = await locked(tx, conversation_id)
     check_match(found.version, if_match)
+    if current() is not None:
+        link(await conversations.trace_of(tx, conversation_id))
     return found
 
 

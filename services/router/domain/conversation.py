@@ -45,6 +45,8 @@ class Received(Entry, frozen=True, kw_only=True, tag="message_received"):
     late: bool = False
     # The answered message already has one of these; only the newest matters for writing back.
     has_context: bool = False
+    # Which trace it came by, for the requests of agents that have to do with it.
+    traceparent: str = ""
     # Whose address it came from: of several customers who were merged, the one to whom a reply goes.
     customer_id: UUID | None = None
     # A machine wrote it, so nobody was heard of.
@@ -420,6 +422,8 @@ class Change:
     explanations: list[Explanation] = field(default_factory=list)
     # Commands and alerts beside the routing events, which derive from the entries.
     events: list[Event] = field(default_factory=list)
+    # The trace of the message that brought it about, where there is one.
+    traceparent: str = ""
 
     @classmethod
     def of(cls, conversation: Conversation, now: datetime) -> "Change":
@@ -449,5 +453,6 @@ class Change:
                 brand_id=self.after.brand_id,
                 inbox_id=self.after.inbox_id,
                 subject=str(self.after.id),
+                traceparent=self.traceparent,
             )
         )

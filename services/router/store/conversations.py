@@ -417,6 +417,16 @@ async def history(tx: Transaction, conversation_id: UUID) -> list[HistoryRow]:
     return [HistoryRow(r["n"], r["at"], r["actor"], msgspec.convert(r["data"], AnyEntry)) for r in rows]
 
 
+async def trace_of(tx: Transaction, conversation_id: UUID) -> str:
+    """The `traceparent` that the customer's latest message came by; empty where it was not traced."""
+    found = await tx.fetchval(
+        "SELECT data->>'traceparent' FROM router.history "
+        "WHERE conversation_id = $1 AND kind = 'message_received' ORDER BY n DESC LIMIT 1",
+        conversation_id,
+    )
+    return found or ""
+
+
 async def of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], UUID]:
     """The latest conversation of each (inbox, peer): the vendor's thread, else whoever is one with the address."""
     rows = await tx.fetch(

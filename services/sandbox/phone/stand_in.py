@@ -113,12 +113,12 @@ class Phone:
 
     def failure(self, wanted: Misbehaviour) -> Response | None:
         if wanted.mode == "error":
-            raise CallError(400, wanted.code or 20001, "As it was wanted")
+            raise CallError(400, wanted.code or 20001, wanted.text)
         if wanted.mode not in ("429", "500", "503"):
             return None
         status = int(wanted.mode)
         code = {429: 20429, 500: 20500, 503: 20503}[status]
-        return JSONResponse(CallError(status, code, "As it was wanted").body(), status, retry_after(wanted))
+        return JSONResponse(CallError(status, code, wanted.text).body(), status, retry_after(wanted))
 
     # the API
 

@@ -174,7 +174,7 @@ class Twilio:
         code = {"429": 20429, "500": 20500, "503": 20503, "error": wanted.code}.get(wanted.mode)
         if code is None:
             return None
-        error = TwilioError(code, "As it was asked for")
+        error = TwilioError(code, wanted.text)
         return JSONResponse(error.body(), error.status, behaviour.retry_after(wanted))
 
     # what the vendor does

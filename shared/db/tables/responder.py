@@ -37,6 +37,8 @@ class Delivery(SQLModel, table=True):
     created_at: datetime = instant(nullable=False)
     # The last state that the router was told.
     told: str = text()
+    # The trace that its vendor's calls belong to.
+    traceparent: str = text()
 
 
 class Part(SQLModel, table=True):
@@ -173,3 +175,5 @@ class Call(SQLModel, table=True):
     # When placing it last began: what the vendor began before that is another call.
     started_at: datetime | None = instant(nullable=True)
     ended_at: datetime | None = instant(nullable=True)
+    # The trace that the placing of it belongs to.
+    traceparent: str = text()
