@@ -26,7 +26,8 @@ from services.ingest.hooks import Hooks
 from services.ingest.outlet import Outlet
 from services.ingest.seal import seal
 from services.ingest.spool import Spool
-from shared.bus.kafka import bus_of, create_topics
+from shared.bus.brokers import create_topics
+from shared.bus.kafka import bus_of
 from shared.channels import messenger, twilio
 from shared.channels.contract import Hook
 from shared.channels.messenger.inbound import receive
