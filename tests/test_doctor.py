@@ -79,10 +79,10 @@ class Deployment:
         finally:
             await connection.close()
 
-    async def apply(self, wanted: configuration.Wanted) -> None:
+    async def apply(self, wanted: configuration.Wanted, key: str = KEY) -> None:
         database = Database(self.database_url, role="dragoman_router", size=1)
         await database.open()
-        await database.retrying(lambda tx: configuration.apply(tx, wanted, Vault([KEY]), "test"))
+        await database.retrying(lambda tx: configuration.apply(tx, wanted, Vault([key]), "test"))
         await database.close()
 
     async def with_another(self, account: str, secret: str) -> None:
@@ -287,6 +287,16 @@ async def test_rows_of_a_used_up_time_and_of_errors_say_what_to_do() -> None:
     line = await answered(Check("a", misconfigured))
     assert (line.finding.verdict, line.finding.says) == ("wrong", "no server (no_server)")
     assert "mend the configuration" in line.finding.to_do
+
+
+async def test_a_key_is_changed_as_the_documentation_says(deployment: Deployment) -> None:
+    new = Fernet.generate_key().decode()
+    deployment.keys = [new, KEY]
+    assert await deployment.wrong() == set()
+    deployment.keys = [new]
+    assert "secret keys" in await deployment.wrong(), "what is stored is sealed with the old one still"
+    await deployment.apply(deployment.wanted, key=new)
+    assert await deployment.wrong() == set()
 
 
 @pytest.mark.kafka
