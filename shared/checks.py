@@ -20,6 +20,9 @@ from shared.errors import (
 
 Verdict = Literal["well", "warning", "wrong", "skipped"]
 WITHIN = 20.0
+NO_ANSWER = frozenset({"no_connection", "no_answer"})
+# After so many without an answer in a row the others of that account are not waited for too.
+PATIENCE = 2
 # What each way of failing asks of whoever reads it; the first that fits holds.
 TO_DO: tuple[tuple[type[DragomanError], str], ...] = (
     (AccountBroken, "mend or renew the account's credentials and permissions, then `dragoman apply`"),
@@ -39,6 +42,8 @@ class Finding:
     verdict: Verdict
     says: str
     to_do: str = ""
+    # Of an error, for programs.
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +94,19 @@ async def answered(check: Check) -> Line:
 
 
 async def answered_in_turn(checks: Iterable[Check]) -> list[Line]:
-    """One after the other: those of one account or one server."""
-    return [await answered(check) for check in checks]
+    """One after the other, those of one account or one server, until nobody answers any more."""
+    lines: list[Line] = []
+    for check in checks:
+        latest = lines[-PATIENCE:]
+        if len(latest) == PATIENCE and all(line.finding.code in NO_ANSWER for line in latest):
+            lines.append(Line(check.name, Finding("skipped", "nobody answered before", code="no_answer")))
+        else:
+            lines.append(await answered(check))
+    return lines
 
 
 def told(error: DragomanError) -> Finding:
     """An error as a finding; a vendor that only asks to wait is no fault of anybody's."""
     to_do = next((to_do for kind, to_do in TO_DO if isinstance(error, kind)), "look at the logs")
     verdict: Verdict = "warning" if isinstance(error, Throttled) else "wrong"
-    return Finding(verdict, f"{error} ({error.code})", to_do)
+    return Finding(verdict, f"{error} ({error.code})", to_do, error.code)

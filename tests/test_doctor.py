@@ -29,7 +29,7 @@ from services.sandbox import app as sandbox
 from services.together import MailPorts, connections, free_port, sample, stand_ins
 from shared.bus.brokers import create_topics
 from shared.bus.brokers import examine as examine_brokers
-from shared.checks import Check, Finding, answered, well
+from shared.checks import Check, Finding, answered, answered_in_turn, well
 from shared.clock import utc_now
 from shared.db.transaction import Database
 from shared.errors import InboxMisconfigured
@@ -283,6 +283,8 @@ async def test_rows_of_a_used_up_time_and_of_errors_say_what_to_do() -> None:
     async def misconfigured() -> Finding:
         raise InboxMisconfigured("no server", code="no_server")
 
+    in_turn = await answered_in_turn(Check(name, hangs, within=0.01) for name in "abcd")
+    assert [line.finding.verdict for line in in_turn] == ["wrong", "wrong", "skipped", "skipped"]
     assert "within 0.01 s" in (await answered(Check("a", hangs, within=0.01))).finding.says
     line = await answered(Check("a", misconfigured))
     assert (line.finding.verdict, line.finding.says) == ("wrong", "no server (no_server)")
