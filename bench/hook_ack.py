@@ -27,7 +27,8 @@ from services.ingest.outlet import Outlet
 from services.ingest.seal import seal
 from services.ingest.spool import Spool
 from services.serving import settle
-from shared.bus.kafka import bus_of, create_topics
+from shared.bus.brokers import create_topics
+from shared.bus.kafka import bus_of
 from shared.channels import messenger, twilio, whatsapp
 from shared.channels.contract import Hook
 from shared.channels.messenger.inbound import receive

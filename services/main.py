@@ -3,7 +3,8 @@
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,18 +15,23 @@ import uvloop
 from cryptography.fernet import Fernet
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from services import alone
+from services.doctor import examine as examine_all
 from services.ingest.inspect import inspect as inspect_capture
 from services.ingest.inspect import inspect_file
 from services.ingest.spool import adopt
 from services.router import configuration
+from services.router import examine as router_examination
 from services.router.check import check as check_histories
 from services.router.store import dead as dead_store
 from shared import telemetry
 from shared.channels.contract import Channel
 from shared.channels.registry import CHANNELS, channel
+from shared.checks import Line
 from shared.db import migrate as migrations
+from shared.db.embedded import server as embedded_server
 from shared.db.transaction import Database
 from shared.errors import DragomanError, InboxMisconfigured
 from shared.secrets import Vault, key_file
@@ -43,6 +49,7 @@ cli.add_typer(dead, name="dead")
 cli.add_typer(spool, name="spool")
 cli.add_typer(offsets, name="offsets")
 console = Console()
+COLOURS = {"well": "green", "warning": "yellow", "wrong": "bold red", "skipped": "dim"}
 
 Work = Callable[[Settings], Coroutine[Any, Any, Any]]
 
@@ -141,7 +148,7 @@ def secret_key() -> None:
 @cli.command()
 def topics() -> None:
     """Creates the topics on the brokers and checks their settings."""
-    from shared.bus.kafka import create_topics
+    from shared.bus.brokers import create_topics
 
     for line in perform(create_topics):
         typer.echo(line)
@@ -187,6 +194,38 @@ def check() -> None:
         typer.echo(line)
     typer.echo(f"{looked_at} conversations, {len(wrong)} differ")
     raise typer.Exit(1 if wrong else 0)
+
+
+@cli.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs")] = False,
+) -> None:
+    """Whether everything is there and works: database, Kafka, disks, keys, accounts, webhooks. Changes nothing."""
+
+    async def work(settings: Settings) -> list[Line]:
+        with ExitStack() as stack:
+            url, embedded = settings.database_url, settings.data_dir / "pg"
+            if url is None and embedded.exists():
+                url = stack.enter_context(embedded_server(embedded))
+            return await examine_all(settings, url, partial(vault_of, settings), router_examination.examine)
+
+    lines: list[Line] = perform(work)
+    is_wrong = any(line.finding.verdict == "wrong" for line in lines)
+    shown = [{"check": line.check, **asdict(line.finding)} for line in lines]
+    if as_json:
+        typer.echo(json.dumps({"status": "wrong" if is_wrong else "well", "checks": shown}, ensure_ascii=False))
+    elif console.is_terminal:
+        table = Table("check", "", "what was found", "what to do")
+        for line in lines:
+            said = line.finding
+            verdict = Text(said.verdict, COLOURS[said.verdict])
+            table.add_row(line.check, verdict, Text(said.says), Text(said.to_do))
+        console.print(table)
+    else:
+        for line in lines:
+            to_do = f" -> {line.finding.to_do}" if line.finding.to_do else ""
+            typer.echo(f"{line.finding.verdict:8}{line.check}: {line.finding.says}{to_do}")
+    raise typer.Exit(1 if is_wrong else 0)
 
 
 @cli.command()

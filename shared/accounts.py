@@ -46,8 +46,11 @@ class Account:
 
     def hook_url(self, address: str) -> str:
         """Where its webhooks come, below our public address; empty where it has no token for them."""
-        tokens = self.secrets.get(HOOK_TOKEN)
-        return f"{address}/hooks/{self.channel}/{tokens[0]}" if tokens else ""
+        return next(iter(self.hook_urls(address)), "")
+
+    def hook_urls(self, address: str) -> tuple[str, ...]:
+        """All addresses that its webhooks may come to, newest first: several while the token is changed."""
+        return tuple(f"{address}/hooks/{self.channel}/{token}" for token in self.secrets.get(HOOK_TOKEN, ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,21 @@ class BucketStore:
         except (BaseError, TimeoutError, OSError) as error:
             raise Unavailable(f"a file cannot be read: {type(error).__name__}", code="store_away") from error
 
+    async def try_out(self) -> None:
+        """Puts an object of ours, reads it and removes it. Raises Unavailable where one of these is not allowed."""
+        from obstore.exceptions import BaseError
+
+        path = f".dragoman-doctor-{new_id()}"
+        try:
+            async with asyncio.timeout(self.WITHIN):
+                await self._bucket.put_async(path, path.encode())
+                found = await (await self._bucket.get_async(path)).bytes_async()
+                await self._bucket.delete_async(path)
+        except (BaseError, TimeoutError, OSError) as error:
+            raise Unavailable(f"the bucket cannot be used: {type(error).__name__}", code="store_away") from error
+        if bytes(found) != path.encode():
+            raise Unavailable("the bucket gave other bytes than were put", code="store_away")
+
 
 def is_sha256(text: str) -> bool:
     """Whether it is one in hex, so that nothing else becomes part of a path."""

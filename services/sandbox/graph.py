@@ -15,9 +15,13 @@ from services.sandbox.behaviour import Reception
 from services.sandbox.commands import MessengerMessage, Misbehaviour
 from services.sandbox.graph_api import GraphError
 from services.sandbox.state import SandboxConfig, State, keep
+from services.sandbox.subscriptions import Subscriptions, of_a_page
 from services.sandbox.webhooks import Item, Webhooks
 from shared.ids import new_id
 
+# What the app's owner subscribed to.
+FIELDS = ["messages", "message_echoes", "message_deliveries", "message_reads", "messaging_postbacks"]
+PAGE_FIELDS = {"id", "name"}
 PROFILE_FIELDS = {"id", "name", "first_name", "last_name", "profile_pic"}
 
 
@@ -31,10 +35,25 @@ class Graph(Webhooks):
         super().__init__(config, state)
         self._page_of_token = {token: page for page, token in config.pages.items()}
         self._reception = Reception("messenger", config, state, self)
+        self.subscriptions = Subscriptions(
+            product=self.product,
+            app_id=config.app_id,
+            app_secret=config.app_secret,
+            hook_url=config.hook_url,
+            fields=FIELDS,
+            senders=config.pages,
+        )
 
     def routes(self) -> list[Route]:
         return [
             Route("/{version}/{page}/messages", self._reception.endpoint("send", self.messages), methods=["POST"]),
+            Route("/{version}/{app}/subscriptions", self._reception.endpoint("subscriptions", self.subscribed)),
+            Route(
+                "/{version}/{page}/subscribed_apps",
+                self._reception.endpoint("subscribed_apps", self.subscribed_apps),
+                methods=["GET", "POST", "DELETE"],
+            ),
+            Route("/{version}/me", self._reception.endpoint("page", self.page)),
             Route("/{version}/{psid}", self._reception.endpoint("profile", self.profile)),
             Route("/{path:path}", self._reception.endpoint("unknown", self.unknown), methods=behaviour.METHODS),
         ]
@@ -53,6 +72,23 @@ class Graph(Webhooks):
         if self._reception.take(page, "send", commands.DROP_AFTER_ACCEPT) is not None:
             return behaviour.Dropped()
         return JSONResponse({"recipient_id": wanted.psid, "message_id": mid})
+
+    async def page(self, request: Request, page: str) -> Response:
+        """The page that the token is of."""
+        fields = request.query_params.get("fields", "id,name").split(",")
+        for field in fields:
+            if field not in PAGE_FIELDS:
+                raise GraphError(100, f"Tried accessing nonexisting field ({field})")
+        known = {"id": page, "name": f"Page {page}"}
+        return JSONResponse({name: value for name, value in known.items() if name in {*fields, "id"}})
+
+    async def subscribed(self, request: Request, _page: str) -> Response:
+        return self.subscriptions.of_app(request)
+
+    async def subscribed_apps(self, request: Request, page: str) -> Response:
+        if self._page_of_token[graph_api.token_of(request)] != page:
+            raise graph_api.no_such_object(request.method.lower())
+        return self.subscriptions.of_sender(request, page, of_a_page)
 
     async def profile(self, request: Request, page: str) -> Response:
         """What the page may know of a user who wrote to it; a field without a value is left out."""
@@ -76,9 +112,15 @@ class Graph(Webhooks):
         return self._page_of_token.get(graph_api.token_of(request), named) if named == "me" else named
 
     def check_caller(self, request: Request, _page: str) -> None:
-        if graph_api.token_of(request) not in self._page_of_token:
+        """An app's own subscriptions are its own token's, everything else a page's."""
+        known = {self.subscriptions.token} if "app" in request.path_params else self._page_of_token
+        if graph_api.token_of(request) not in known:
             raise graph_api.bad_token()
         graph_api.check_version(request)
+
+    def forget(self) -> None:
+        super().forget()
+        self.subscriptions.forget()
 
     def failure(self, wanted: Misbehaviour) -> Response | None:
         return graph_api.failure(wanted)

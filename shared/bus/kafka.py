@@ -13,8 +13,6 @@ from typing import Any
 from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaError,
     OutOfOrderSequenceNumber,
@@ -30,7 +28,7 @@ from shared.db.transaction import Database, Transaction
 from shared.errors import EventsLost, Fenced, InboxMisconfigured, Unavailable
 from shared.events import Record, decode
 from shared.settings import Settings
-from shared.topics import TOPIC_SETTINGS, Topic
+from shared.topics import Topic
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +41,6 @@ KEY_LOCKS = 64
 REBALANCE_MS, MAX_POLL_MS = 60_000, 120_000
 FETCH_MS = 100
 BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
-ALREADY_EXISTS = 36
 BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced, ProducerClosed)
 
 
@@ -94,7 +91,7 @@ class Producer:
         try:
             await producer.start()
         except (KafkaError, asyncio.CancelledError):
-            await _within(producer.stop(), STOP_WITHIN)
+            await within(producer.stop(), STOP_WITHIN)
             raise
         return producer
 
@@ -106,7 +103,7 @@ class Producer:
         producer: AIOKafkaProducer | None = self._producer
         self._producer = None
         if producer is not None:
-            await _within(producer.stop(), STOP_WITHIN)
+            await within(producer.stop(), STOP_WITHIN)
 
     async def publish(self, records: Sequence[Record], prefix: str) -> None:
         """Returns once the brokers have acknowledged all. Raises Unavailable; then some may still arrive."""
@@ -143,10 +140,10 @@ class Producer:
 
     async def _replace(self, broken: AIOKafkaProducer) -> None:
         await self.start()
-        await _within(broken.stop(), STOP_WITHIN)
+        await within(broken.stop(), STOP_WITHIN)
 
 
-async def _within(work: Coroutine[Any, Any, object], seconds: float) -> None:
+async def within(work: Coroutine[Any, Any, object], seconds: float) -> None:
     """`stop` does not return while brokers are away."""
     with suppress(TimeoutError, KafkaError):
         async with asyncio.timeout(seconds):
@@ -293,7 +290,7 @@ class _Reader:
         finally:
             self.epochs.clear()
             self.places.clear()
-            await _within(client.stop(), STOP_WITHIN)
+            await within(client.stop(), STOP_WITHIN)
 
     async def _turn(self, client: AIOKafkaConsumer) -> None:
         generation = self.generation
@@ -420,50 +417,6 @@ def bus_of(settings: Settings) -> KafkaBus:
     return KafkaBus(settings.kafka_bootstrap, settings.kafka_prefix, settings.kafka_session)
 
 
-async def create_topics(settings: Settings) -> list[str]:
-    """Creates what is missing and says, topic by topic, what is there. Raises Unavailable where a broker refuses."""
-    if not settings.kafka_bootstrap:
-        raise InboxMisconfigured("set DRAGOMAN_KAFKA_BOOTSTRAP to the brokers' addresses", code="no_kafka_bootstrap")
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
-    try:
-        await admin.start()
-        brokers = len((await admin.describe_cluster())["brokers"])
-        copies = min(3, brokers)
-        names = [settings.kafka_prefix + topic for topic in Topic]
-        answer = await admin.create_topics(
-            [NewTopic(name, settings.topic_partitions, copies, topic_configs=TOPIC_SETTINGS) for name in names]
-        )
-        refused = [f"{e[0]}: {e[2]} (error {e[1]})" for e in answer.topic_errors if e[1] not in (0, ALREADY_EXISTS)]
-        if refused:
-            raise Unavailable("; ".join(refused), code="topics_refused")
-        existing = {e[0] for e in answer.topic_errors if e[1] == ALREADY_EXISTS}
-        lines = [f"{name}: {'exists' if name in existing else 'created'}" for name in names]
-        lines += await _deviations(admin, sorted(existing))
-    except KafkaError as error:
-        raise Unavailable(f"the brokers do not answer: {type(error).__name__}") from error
-    finally:
-        await _within(admin.close(), STOP_WITHIN)
-    if copies < 3:
-        lines.append(f"{brokers} broker(s): an acknowledged event does not survive the loss of a disk")
-    return lines
-
-
-async def _deviations(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[str]:
-    """Settings of existing topics that are not what we promise by."""
-    lines = []
-    for name in names:
-        wanted = dict.fromkeys(TOPIC_SETTINGS)
-        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted)])
-        for resource in answer.resources:
-            found = {entry[0]: entry[1] for entry in resource[4]}
-            lines += [
-                f"{name}: {setting} is {found[setting]}, should be {value}"
-                for setting, value in TOPIC_SETTINGS.items()
-                if setting in found and found[setting] != value
-            ]
-    return lines
-
-
 async def accept_gap(settings: Settings, database: Database, group: str, topic: str, partition: int) -> str:
     """Moves a stored offset that lies outside the log to the log's nearest end."""
     target = TopicPartition(topic, partition)
@@ -475,7 +428,7 @@ async def accept_gap(settings: Settings, database: Database, group: str, topic: 
     except KafkaError as error:
         raise Unavailable(f"the brokers do not answer: {type(error).__name__}") from error
     finally:
-        await _within(client.stop(), STOP_WITHIN)
+        await within(client.stop(), STOP_WITHIN)
 
     async def work(tx: Transaction) -> str:
         place = await tx.fetchval(

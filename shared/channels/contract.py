@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from shared.accounts import Account, Inbox
 from shared.channels.http import client
+from shared.checks import Check
 from shared.events import (
     Attachment,
     AuthorKind,
@@ -228,6 +229,8 @@ class Channel:
     `send(client, attempt, account, inbox)` makes one call: the vendor's id, or one of `shared.errors` is raised.
     `ask(client, attempt, account, inbox)` tells what became of an attempt: the vendor's id, None where it never came.
     `locate(client, attachment, account, inbox)` says where the bytes of an inbound attachment are.
+    `examine(client, account, hook_urls)` are the questions that tell whether the account works: harmless calls, and
+    whether the vendor calls one of `hook_urls`, the account's webhook addresses, where it can be asked that.
     """
 
     name: str
@@ -245,6 +248,7 @@ class Channel:
     send: Callable[[Any, Try, Account, Inbox], Awaitable[str]]
     ask: Callable[[Any, Try, Account, Inbox], Awaitable[str | None]] | None = None
     locate: Callable[[Any, Attachment, Account, Inbox], Awaitable[Source]] | None = None
+    examine: Callable[[Any, Account, Sequence[str]], Sequence[Check]] | None = None
     # Whoever takes a conversation of such a channel is called, and then the customer.
     calls: Calls | None = None
     may_write: Callable[[Draft, Inbox, datetime], Permission] = always_allowed

@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 
+from shared.bus.brokers import create_topics
 from shared.bus.contract import BATCH, Bus
 from shared.bus.inprocess import InProcessBus
-from shared.bus.kafka import bus_of, create_topics
+from shared.bus.kafka import bus_of
 from shared.bus.traced import TracedBus
 from shared.settings import Settings
 from shared.tracing import Traces

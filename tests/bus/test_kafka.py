@@ -7,7 +7,8 @@ import pytest
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
-from shared.bus.kafka import KafkaBus, accept_gap, advance_offset, bus_of, create_topics, own
+from shared.bus.brokers import create_topics
+from shared.bus.kafka import KafkaBus, accept_gap, advance_offset, bus_of, own
 from shared.db.transaction import Database
 from shared.errors import Fenced
 from shared.settings import Settings

@@ -20,7 +20,7 @@ from services.router import configuration
 from services.sandbox.app import Sandbox, serve
 from services.serving import listen
 from services.together import MailPorts, connections, free_port, sample, stand_ins
-from shared.bus.kafka import create_topics
+from shared.bus.brokers import create_topics
 from shared.db.transaction import Database
 from shared.secrets import Vault
 from shared.settings import Settings

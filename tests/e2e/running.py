@@ -65,11 +65,12 @@ async def running(
         "data_dir": folder, "public_url": url, "development_tokens": True, "poll_every": 0.3,
         "oidc_issuer": f"{url}/sandbox/oidc", **OPENID,
     }  # fmt: skip
+    made = Settings(**(defaults | settings))
     parts = Parts(
-        settings=Settings(**(defaults | settings)),
+        settings=made,
         database_url=database_url,
         bus=bus or a_bus(1),
-        vault=Vault([Fernet.generate_key().decode()]),
+        vault=Vault([key.get_secret_value() for key in made.secret_keys] or [Fernet.generate_key().decode()]),
         clock=clock or DatabaseClock(),
     )
     wanted = sample(f"{url}/sandbox", MailPorts(free_port(), free_port()))

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from obstore.store import MemoryStore
+from obstore.store import LocalStore, MemoryStore
 
 from shared.errors import Rejected, Unavailable
 from shared.ids import derived_id
@@ -93,3 +93,15 @@ def test_the_settings_say_where(tmp_path: Path) -> None:
     assert isinstance(store_of(Settings(data_dir=tmp_path)), FolderStore)
     bucket = store_of(Settings(media_url="s3://bucket/prefix"))
     assert isinstance(bucket, BucketStore)
+
+
+async def test_a_bucket_is_tried_out_without_leaving_anything(tmp_path: Path) -> None:
+    bucket = MemoryStore()
+    await BucketStore(bucket).try_out()
+    assert bucket.list().collect() == []
+    (tmp_path / "bucket").mkdir()
+    local = LocalStore(tmp_path / "bucket")
+    (tmp_path / "bucket").rmdir()
+    (tmp_path / "bucket").write_text("")
+    with pytest.raises(Unavailable):
+        await BucketStore(local).try_out()

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from services.router.api import documents as d
 from services.router.api.auth import Admin, Caller
 from services.router.api.context import Api, Context
+from services.router.api.documents import dead as d
 from services.router.api.pages import Cursor, Limit, next_cursor, read_cursor
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, IdempotencyKey, act

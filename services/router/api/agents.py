@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
-from services.router.api import documents as d
 from services.router.api.auth import Actor, Anybody, Who
 from services.router.api.context import Context
+from services.router.api.documents import agents as d
 from services.router.api.problems import responses
 from services.router.api.requests import Done, Form, answer
 from services.router.store import agents

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, StringConstraints
 from starlette.datastructures import UploadFile
 
-from services.router.api import documents as d
 from services.router.api.auth import Actor, Caller
 from services.router.api.context import Api, Context
+from services.router.api.documents import messages as d
 from services.router.api.limits import UPLOAD_LIMIT, UPLOADS
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, Form, IdempotencyKey, effect

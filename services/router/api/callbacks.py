@@ -8,11 +8,12 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.router import callbacks
-from services.router.api import documents as d
 from services.router.api.auth import Actor, Asker, AskerOrWho, Caller
 from services.router.api.calling import begin, calls
 from services.router.api.changes import CHANGES, save
 from services.router.api.context import Context
+from services.router.api.documents import callbacks as d
+from services.router.api.documents.conversations import Changed
 from services.router.api.permissions import held_by
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import (
@@ -234,7 +235,7 @@ async def withdraw_callback(
 
 
 @api.post(
-    "/conversations/{conversation_id}/call", response_model=d.Changed, status_code=202, responses=CHANGES,
+    "/conversations/{conversation_id}/call", response_model=Changed, status_code=202, responses=CHANGES,
     operation_id="callCustomer",
 )  # fmt: skip
 async def call(

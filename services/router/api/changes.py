@@ -6,10 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import Field, model_validator
 
-from services.router.api import documents as d
 from services.router.api.auth import Actor, Caller
 from services.router.api.calling import begin
 from services.router.api.context import Api, Context
+from services.router.api.documents import conversations as d
+from services.router.api.documents.examples import ID
 from services.router.api.permissions import author_kind, give, known_to, offered_to, open_to, wrong_state
 from services.router.api.problems import Problem, responses
 from services.router.api.requests import Done, Form, IdempotencyKey, IfMatch, Why, Words, effect, locked, matching
@@ -43,7 +44,7 @@ class NoteText(Form):
 class Target(Form):
     """A colleague or a pool; neither is back to the queues of its language."""
 
-    pool_id: UUID | None = Field(None, examples=[d.ID])
+    pool_id: UUID | None = Field(None, examples=[ID])
     agent_id: UUID | None = None
     reason: Why = Field("", examples=["knows about warranties"])
 

@@ -7,9 +7,10 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Query, Response
 
-from services.router.api import documents as d
 from services.router.api.auth import Who
 from services.router.api.context import Context
+from services.router.api.documents import conversations as d
+from services.router.api.documents.messages import MessageDocument, TimelineMessage
 from services.router.api.pages import Cursor, Limit, next_cursor, read_cursor
 from services.router.api.permissions import to_write
 from services.router.api.problems import not_found, responses
@@ -75,7 +76,7 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
             language_by=row["language_by"],
             thread=row["thread"],
             matter=row["matter"],
-            messages=[d.MessageDocument(**shown.message(m, row["brand_id"], row["channel"])) for m in told],
+            messages=[MessageDocument(**shown.message(m, row["brand_id"], row["channel"])) for m in told],
             clock=next((clock for clock in told_clocks if clock.state == "running"), None),
             clocks=told_clocks,
             may_write=d.MayWrite(
@@ -86,7 +87,7 @@ async def get_conversation(conversation_id: UUID, context: Context, who: Who) ->
                 text_limit=channel.text_limit if (channel := context.channels.get(row["channel"])) else 0,
             ),
             decision=_decision(await screens.decisions(tx, conversation_id), row, configuration),
-            timeline=[d.TimelineMessage(**shown.message(m, row["brand_id"], m["channel"])) for m in timeline],
+            timeline=[TimelineMessage(**shown.message(m, row["brand_id"], m["channel"])) for m in timeline],
         )
         return Done(document, version=row["version"])
 

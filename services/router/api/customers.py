@@ -7,9 +7,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from services.router.api import documents as d
 from services.router.api.auth import Actor, Caller, Who
 from services.router.api.context import Context
+from services.router.api.documents import customers as d
+from services.router.api.documents.messages import TimelineMessage
 from services.router.api.pages import Cursor, Limit, next_cursor, read_cursor, read_timeline_cursor
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, IdempotencyKey, IfMatch, answer, check_match, effect
@@ -45,7 +46,7 @@ async def get_timeline(
         rows = await screens.timeline(tx, group, after, limit)
         brand_id = (await screens.customer(tx, group))["brand_id"]
         shown = Shown(context.links, context.channels, tx.now)
-        items = [d.TimelineMessage(**shown.message(row, brand_id, row["channel"])) for row in rows]
+        items = [TimelineMessage(**shown.message(row, brand_id, row["channel"])) for row in rows]
         return Done(d.TimelinePage(items=items, next=next_cursor(rows, limit, "occurred_at", "received_at")))
 
     return await answer(context, who, work)

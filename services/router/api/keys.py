@@ -9,9 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from services.router.api import documents as d
 from services.router.api.auth import Admin, Caller
 from services.router.api.context import Context
+from services.router.api.documents import keys as d
+from services.router.api.documents.examples import ID
 from services.router.api.pages import LATEST
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, Form, IdempotencyKey, act
@@ -34,7 +35,7 @@ class NewKey(Form):
         examples=["shop-server"]
     )
     role: Role = Field(examples=["brand"])
-    brands: Annotated[list[UUID], Field(min_length=1, max_length=1000)] = Field(examples=[[d.ID]])
+    brands: Annotated[list[UUID], Field(min_length=1, max_length=1000)] = Field(examples=[[ID]])
     scopes: Annotated[list[Scope], Field(max_length=10)] = Field([], examples=[["callbacks"]])
     agent_id: UUID | None = None
     expires_at: AwareDatetime | None = Field(None, examples=["2027-01-01T00:00:00Z"])

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
-from services.router.api import documents as d
 from services.router.api.auth import Who
 from services.router.api.context import Context
+from services.router.api.documents import queues as d
 from services.router.api.problems import responses
 from services.router.api.requests import Done, answer
 from services.router.store import agents, screens

@@ -7,11 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.router.api import documents as d
 from services.router.api.attachments import MOST_OF_A_REPLY, Named, named
 from services.router.api.auth import Actor, Caller
 from services.router.api.changes import CHANGES, done, save
 from services.router.api.context import Api, Context
+from services.router.api.documents import conversations as d
 from services.router.api.permissions import author_kind, held_by, to_write
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, Form, IdempotencyKey, IfMatch, MaybeWords, effect, locked, matching

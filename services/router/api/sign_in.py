@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.router.api import documents as d
 from services.router.api.context import Context
+from services.router.api.documents import agents as d
 from services.router.api.problems import unguarded
 
 api = APIRouter(prefix="/v1", tags=["me"])

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from services.router.api import documents as d
 from services.router.api.auth import Who
 from services.router.api.context import Context
+from services.router.api.documents import stream as d
 from services.router.api.pages import Limit
 from services.router.api.problems import Problem, responses
 from services.router.api.requests import Done

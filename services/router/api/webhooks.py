@@ -8,17 +8,18 @@ import msgspec
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from services.router.api import documents as d
 from services.router.api.auth import Admin, Caller
 from services.router.api.context import Api, Context
+from services.router.api.documents import webhooks as d
+from services.router.api.documents.examples import ID
 from services.router.api.pages import EARLIEST, LATEST, Cursor, Limit, next_cursor, read_cursor
 from services.router.api.problems import Problem, not_found, responses
 from services.router.api.requests import Done, Form, IdempotencyKey, Why, act
+from services.router.configuration.webhooks import Secret, Url
 from services.router.domain import signing
 from services.router.domain.alerts import AlertName
 from services.router.domain.plan import Configuration
 from services.router.store import audit, webhooks
-from services.router.webhook_forms import Secret, Url
 from shared.db.transaction import Transaction
 from shared.errors import Rejected
 from shared.guard import parsed
@@ -44,7 +45,7 @@ class NewWebhook(Form):
 class Again(Form):
     """One alert, or those since an instant (before `until`) that did not get through."""
 
-    event_id: UUID | None = Field(None, examples=[d.ID])
+    event_id: UUID | None = Field(None, examples=[ID])
     since: AwareDatetime | None = Field(None, ge=EARLIEST, le=LATEST)
     until: AwareDatetime | None = Field(None, ge=EARLIEST, le=LATEST)
 

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-# The chance of each language, of those that are asked for, given the words alone; a function so that it can be swapped.
-Detect = Callable[[str, frozenset[str]], Mapping[str, float]]
+# The chance of each language that it knows, given the words alone; a function so that it can be swapped.
+Detect = Callable[[str], Mapping[str, float]]
 
 # Below this nobody is told that it is this language; the generalists look at it.
 CUT = 0.5
+# Where one that nobody serves is so many times as likely as the best of those that somebody does, it is none of these.
+FOREIGN = 5.0
 # Fewer letters than this say nothing by themselves ("ok", "hi", an order number).
 LETTERS = 6
 # Whoever reads so many letters knows the language; a batch of long mails would hold the loop for seconds.
@@ -86,15 +87,16 @@ def decide(
     prior = _prior(languages, known, locale, country)
     if letters < LETTERS:
         return _from_prior(prior, known, locale, country, letters)
-    chances = detect(words, languages)
-    weighed = {language: chance * prior.get(language, 1.0) for language, chance in chances.items()}
-    total = sum(weighed.values())
-    if not total:
+    chances = detect(words)
+    weighed = {language: chances[language] * prior[language] for language in languages & chances.keys()}
+    elsewhere = max((chance for language, chance in chances.items() if language not in weighed), default=0.0)
+    if not weighed:
         return _from_prior(prior, known, locale, country, letters)
     best = max(weighed, key=lambda language: (weighed[language], language))
-    certainty = weighed[best] / total
-    evidence = {"letters": letters, "words": round(chances[best], 3), "certainty": round(certainty, 3)}
-    if certainty < CUT:
+    certainty = weighed[best] / (sum(weighed.values()) or 1.0)
+    words_alone = chances[best] / (sum(chances[language] for language in weighed) or 1.0)
+    evidence = {"letters": letters, "words": round(words_alone, 3), "certainty": round(certainty, 3)}
+    if certainty < CUT or elsewhere > FOREIGN * weighed[best]:
         return Verdict(conversation, "conversation" if conversation else "undetermined", evidence)
     return Verdict(best, "words", evidence)
 
@@ -149,9 +151,24 @@ def _language_of(locale: str | None) -> str | None:
     return locale.replace("_", "-").split("-")[0].lower() if locale else None
 
 
-def py3langid(text: str, languages: frozenset[str]) -> Mapping[str, float]:
-    """Chances by py3langid, restricted to `languages`."""
-    return {language: float(chance) for language, chance in _identifier(languages).rank(text)}
+# What the detector calls otherwise than we do, or tells apart where readers do not.
+OUR_NAMES = {
+    "no": "nb", "nn": "nb", "tl": "fil", "ary": "ar", "arz": "ar", "wuu": "zh", "yue": "zh", "hbo": "he", "grc": "el",
+}  # fmt: skip
+
+
+def py3langid(text: str) -> Mapping[str, float]:
+    """Chances by py3langid, of every language that it knows."""
+    chances: dict[str, float] = {}
+    for label, chance in load_model().rank(text):
+        language = OUR_NAMES.get(label, label)
+        chances[language] = chances.get(language, 0.0) + float(chance)
+    return chances
+
+
+def detected_languages() -> frozenset[str]:
+    """Those that py3langid can tell by their words."""
+    return frozenset(OUR_NAMES.get(label, label) for label in load_model().labels)
 
 
 @lru_cache(maxsize=1)
@@ -160,11 +177,3 @@ def load_model() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-@lru_cache(maxsize=4)
-def _identifier(languages: frozenset[str]) -> Any:
-    identifier = copy(load_model())
-    # A language that it does not know cannot be told by its words, only by history, inbox and country.
-    identifier.set_languages(sorted(languages & set(identifier.labels)))
-    return identifier

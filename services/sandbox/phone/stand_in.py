@@ -26,6 +26,7 @@ from services.sandbox.phone.telephones import Call, Ring, Telephone
 from services.sandbox.phone.twiml import Line, Wrong, carry_out
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State, keep
+from services.sandbox.twilio.resources import account_shown, numbers_shown
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 PARAMETERS = frozenset({
@@ -69,6 +70,8 @@ class Phone:
     def routes(self) -> Sequence[Route]:
         at, meet = "/2010-04-01/Accounts/{account}", self._reception.endpoint
         return [
+            Route(f"{at}.json", meet("account", self._account)),
+            Route(f"{at}/IncomingPhoneNumbers.json", meet("numbers", self._numbers)),
             Route(f"{at}/Calls.json", meet("create", self._create), methods=["POST"]),
             Route(f"{at}/Calls.json", meet("list", self._list)),
             Route(f"{at}/Calls/{{sid}}.json", meet("update", self._update), methods=["POST"]),
@@ -178,6 +181,15 @@ class Phone:
             raise CallError(400, 21220, "Call is not in-progress. Cannot redirect.")
         call.cut.set()
         return JSONResponse(call.resource(target))
+
+    async def _account(self, _request: Request, target: str) -> Response:
+        token = self._accounts[target].secrets["auth_token"][0]
+        return JSONResponse(account_shown(target, token, self._config.now()))
+
+    async def _numbers(self, request: Request, target: str) -> Response:
+        connection = self._accounts[target]
+        found = {line: {"voice_url": connection.hook_url} for line in connection.inboxes}
+        return JSONResponse(numbers_shown(target, found, dict(request.query_params), self._config.now()))
 
     def _call(self, request: Request, target: str) -> Call:
         account, call = self._calls.get(request.path_params["sid"], ("", None))

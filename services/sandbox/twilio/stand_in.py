@@ -27,6 +27,7 @@ from services.sandbox.twilio.commands import CustomerMessage, Fate
 from services.sandbox.twilio.forms import START, STOP, of_sms, of_whatsapp
 from services.sandbox.twilio.messages import WHATSAPP, Message
 from services.sandbox.twilio.numbers import Known, Number, callers_of, numbers_of
+from services.sandbox.twilio.resources import account_shown, numbers_shown
 from services.sandbox.twilio.webhooks import Webhooks
 from services.sandbox.twilio.wire import VERSION, TwilioError, basic
 from shared.ids import new_id
@@ -60,6 +61,8 @@ class Twilio:
         account = f"/{VERSION}/Accounts/{{account}}"
         received = self._reception.endpoint
         return [
+            Route(f"{account}.json", received("account", self.account)),
+            Route(f"{account}/IncomingPhoneNumbers.json", received("numbers", self.phone_numbers)),
             Route(f"{account}/Messages.json", received("send", self.create), methods=["POST"]),
             Route(f"{account}/Messages.json", received("list", self.find)),
             Route(f"{account}/Messages/{{sid}}/Media/{{file}}", received("media", self.media)),
@@ -152,6 +155,18 @@ class Twilio:
         if file not in self.known.files:
             raise _not_found(request)
         return RedirectResponse(f"{self._base(account)}/stored/{file}", 307)
+
+    async def account(self, request: Request, account: str) -> Response:
+        """To the account itself and its main keys; a key of the standard kind may not ask."""
+        sid, token = basic(request.headers.get("authorization", ""))
+        if sid != account:
+            raise TwilioError(20003, "Authenticate")
+        return JSONResponse(account_shown(account, token, self._config.now()))
+
+    async def phone_numbers(self, request: Request, account: str) -> Response:
+        own = [n for n in self.numbers.values() if n.account_sid == account and not n.address.startswith(WHATSAPP)]
+        found = {n.address: {"sms_url": n.hook} for n in own}
+        return JSONResponse(numbers_shown(account, found, dict(request.query_params), self._config.now()))
 
     async def stored(self, request: Request) -> Response:
         media_type, content = self.known.files.get(request.path_params["file"], ("", b""))

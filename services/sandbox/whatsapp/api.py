@@ -22,6 +22,7 @@ from services.sandbox.commands import Misbehaviour, WrongCommand
 from services.sandbox.graph_api import GraphError
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State
+from services.sandbox.subscriptions import of_a_business_account
 from services.sandbox.webhooks import Item, last_status
 from services.sandbox.whatsapp import requests
 from services.sandbox.whatsapp.app import App, Media
@@ -46,6 +47,7 @@ class WhatsApp:
         self.state = state
         self.apps = [App(connection, _own(config, connection), state) for connection in connections]
         self._app_of_token = {app.token: app for app in self.apps}
+        self._apps_by_their_own_token = {app.subscriptions.token: app for app in self.apps}
         self._reception = Reception("whatsapp", config, state, self)
         self._http: httpx.AsyncClient | None = None
 
@@ -55,6 +57,12 @@ class WhatsApp:
             Route("/files/{key}", at("download", self.download)),
             Route("/{version}/{number}/messages", at("send", self.messages), methods=["POST"]),
             Route("/{version}/{number}/media", at("upload", self.upload), methods=["POST"]),
+            Route("/{version}/{app}/subscriptions", at("subscriptions", self.subscribed)),
+            Route(
+                "/{version}/{business_account}/subscribed_apps",
+                at("subscribed_apps", self.subscribed_apps),
+                methods=["GET", "POST", "DELETE"],
+            ),
             Route("/{version}/{media}", at("media", self.media)),
             Route("/{path:path}", at("unknown", self.unknown), methods=behaviour.METHODS),
         ]
@@ -109,9 +117,21 @@ class WhatsApp:
         file = requests.upload(request.headers.get("content-type", ""), await request.body())
         return JSONResponse({"id": app.keep_media(Media(number, file.name, file.media_type, file.content))})
 
+    async def subscribed(self, request: Request, _target: str) -> Response:
+        return self._apps_by_their_own_token[graph_api.token_of(request)].subscriptions.of_app(request)
+
+    async def subscribed_apps(self, request: Request, _target: str) -> Response:
+        """Whether a business account sends to the app: what is its owner's to say, as it is the token's."""
+        app, id_ = self._app_of_token[graph_api.token_of(request)], request.path_params["business_account"]
+        if id_ not in app.business_accounts:
+            raise graph_api.no_such_object(request.method.lower())
+        return app.subscriptions.of_sender(request, id_, of_a_business_account)
+
     async def media(self, request: Request, _target: str) -> Response:
-        """Where a file is for the next five minutes; none of another number's."""
+        """Where a file is for the next five minutes, none of another number's; or how a number is doing."""
         app, id_ = self._app_of_token[graph_api.token_of(request)], request.path_params["media"]
+        if id_ in app.numbers:
+            return JSONResponse(_number(id_))
         media = app.media.get(id_)
         if media is None or request.query_params.get("phone_number_id", media.number) != media.number:
             raise graph_api.no_such_object("get")
@@ -138,7 +158,8 @@ class WhatsApp:
         return str(request.path_params.get("number") or request.query_params.get("phone_number_id", ""))
 
     def check_caller(self, request: Request, _target: str) -> None:
-        if graph_api.token_of(request) not in self._app_of_token:
+        known = self._apps_by_their_own_token if "app" in request.path_params else self._app_of_token
+        if graph_api.token_of(request) not in known:
             raise graph_api.bad_token()
         graph_api.check_version(request)
 
@@ -213,6 +234,12 @@ def _own(config: SandboxConfig, connection: Connection) -> SandboxConfig:
         verify_token=connection.secrets["verify_token"][0],
         hook_url=connection.hook_url,
     )
+
+
+def _number(id_: str) -> Item:
+    return {
+        "id": id_, "display_phone_number": f"+{id_}", "verified_name": "Dragoman", "quality_rating": "GREEN",
+    }  # fmt: skip
 
 
 def _read(body: bytes, kind: type[T]) -> list[T]:

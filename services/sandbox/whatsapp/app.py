@@ -8,6 +8,7 @@ from typing import Any
 from services.sandbox.commands import WrongCommand
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State, keep
+from services.sandbox.subscriptions import Subscriptions
 from services.sandbox.webhooks import Item, Webhooks
 from services.sandbox.whatsapp.commands import NumberChange, Preference, WhatsAppMessage
 from services.sandbox.whatsapp.requests import Wanted
@@ -43,7 +44,19 @@ class App(Webhooks):
         self.token = connection.secrets["token"][0]
         self.url = str(connection.settings["graph_url"])
         self.numbers = frozenset(connection.inboxes)
-        self.account = str(derived_id("sandbox whatsapp account", connection.name).int % 10**15)
+        own = str(derived_id("sandbox whatsapp account", connection.name).int % 10**15)
+        self._business_account_of = {
+            address: str(settings.get("business_account", own)) for address, settings in connection.inboxes.items()
+        }
+        self.business_accounts = frozenset(self._business_account_of.values())
+        self.subscriptions = Subscriptions(
+            product=self.product,
+            app_id=str(connection.settings.get("app_id", "")),
+            app_secret=config.app_secret,
+            hook_url=config.hook_url,
+            fields=["messages", "user_preferences", "smb_message_echoes"],
+            senders=self.business_accounts,
+        )
         self.media: dict[str, Media] = {}
         # Where files are for the next minutes: their ids, and until when.
         self.addresses: dict[str, tuple[str, datetime]] = {}
@@ -51,6 +64,7 @@ class App(Webhooks):
 
     def forget(self) -> None:
         super().forget()
+        self.subscriptions.forget()
         self.media.clear()
         self.addresses.clear()
         self.last_action.clear()
@@ -169,7 +183,7 @@ class App(Webhooks):
     # the form of webhooks
 
     def entries(self, items: Sequence[tuple[str, Item]]) -> list[Item]:
-        """One entry of the business account, one change for each number and kind of item."""
+        """One entry for each business account, with one change for each of its numbers and kinds of item."""
         changes: dict[tuple[str, str], Item] = {}
         for number, item in items:
             kind = next(iter(item))
@@ -178,11 +192,11 @@ class App(Webhooks):
             value.setdefault(kind, []).append(item[kind])
             if "contact" in item and item["contact"] not in value.setdefault("contacts", []):
                 value["contacts"].append(item["contact"])
-        shown = [
-            {"field": kind if kind == "user_preferences" else "messages", "value": value}
-            for (_, kind), value in changes.items()
-        ]
-        return [{"id": self.account, "changes": shown}]
+        shown: dict[str, list[Item]] = {}
+        for (number, kind), value in changes.items():
+            change = {"field": kind if kind == "user_preferences" else "messages", "value": value}
+            shown.setdefault(self._business_account_of[number], []).append(change)
+        return [{"id": account, "changes": of_account} for account, of_account in shown.items()]
 
     def described(self, entries: Sequence[Item]) -> Item:
         values = [change["value"] for entry in entries for change in entry["changes"]]

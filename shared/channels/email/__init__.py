@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from shared.channels.contract import Channel
 from shared.channels.email.compose import FILES_LIMIT
+from shared.channels.email.examine import examine
 from shared.channels.email.inbound import read
 from shared.channels.email.lines import connect
 from shared.channels.email.outbound import TEXT_LIMIT, may_write, render, send
@@ -19,6 +20,7 @@ channel = Channel(
     read=read,
     render=render,
     send=send,
+    examine=examine,
     may_write=may_write,
     text_limit=TEXT_LIMIT,
     media_limit=dict.fromkeys(("image", "audio", "video", "file", "mail", "html"), FILES_LIMIT),

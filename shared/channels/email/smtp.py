@@ -88,6 +88,11 @@ class Pool:
             line.mails += 1
             return refused
 
+    async def greet(self) -> None:
+        """Opens a connection and signs in, without a mail. Raises as `deliver` does."""
+        async with self._line():
+            pass
+
     async def close(self) -> None:
         """Says goodbye on the free connections; those in use end with their mails."""
         while self._free:

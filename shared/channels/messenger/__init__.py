@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from shared.channels.contract import Channel
+from shared.channels.messenger.examine import examine
 from shared.channels.messenger.inbound import receive
 from shared.channels.messenger.media import locate
 from shared.channels.messenger.outbound import MEDIA_LIMIT, TEXT_LIMIT, render, send
@@ -18,6 +19,7 @@ channel = Channel(
     render=render,
     send=send,
     locate=locate,
+    examine=examine,
     may_write=may_write,
     text_limit=TEXT_LIMIT,
     media_limit=MEDIA_LIMIT,

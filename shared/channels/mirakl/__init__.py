@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from shared.channels.contract import Channel
+from shared.channels.mirakl.examine import examine
 from shared.channels.mirakl.inbound import poll
 from shared.channels.mirakl.outbound import TEXT_LIMIT, ask, render, send
 
@@ -14,6 +15,7 @@ channel = Channel(
     render=render,
     send=send,
     ask=ask,
+    examine=examine,
     text_limit=TEXT_LIMIT,
     # There is no idempotency key, but the thread can be read.
     resend_unproven=False,

@@ -3,6 +3,7 @@
 from functools import partial
 
 from shared.channels.contract import Channel
+from shared.channels.twilio.examine import examine
 from shared.channels.twilio.inbound import receive, verify
 from shared.channels.twilio.media import locate
 from shared.channels.twilio.outbound import TEXT_LIMIT, ask, render, send
@@ -23,6 +24,7 @@ whatsapp = Channel(
     send=partial(send, product=WHATSAPP),
     ask=partial(ask, product=WHATSAPP),
     locate=locate,
+    examine=partial(examine, calls=None),
     may_write=partial(may_write, product=WHATSAPP),
     text_limit=TEXT_LIMIT,
     media_limit=WHATSAPP_MEDIA,
@@ -40,6 +42,7 @@ sms = Channel(
     send=partial(send, product=SMS),
     ask=partial(ask, product=SMS),
     locate=locate,
+    examine=partial(examine, calls="sms"),
     may_write=partial(may_write, product=SMS),
     text_limit=TEXT_LIMIT,
     media_limit_of=sms_media,

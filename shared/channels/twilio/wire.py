@@ -154,8 +154,12 @@ def resource(account: Account, path: str) -> str:
 def authorization(account: Account) -> dict[str, str]:
     """The header of a call: an API key where there is one, else the account itself. Raises InboxMisconfigured."""
     key = account.settings.get("api_key_sid")
-    user = str(key) if key else account_sid(account)
-    password = account.secret(API_KEY_SECRET if key else AUTH_TOKEN)
+    if key:
+        return _basic(str(key), account.secret(API_KEY_SECRET))
+    return _basic(account_sid(account), account.secret(AUTH_TOKEN))
+
+
+def _basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
@@ -173,21 +177,26 @@ async def get(
     http: httpx.AsyncClient, account: Account, path: str, query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """A resource as it is. Raises what `error_of` says; Unavailable where the vendor is in trouble."""
-    return await _get(http, account, resource(account, path), query)
+    return await _get(http, resource(account, path), authorization(account), query)
+
+
+async def owner(http: httpx.AsyncClient, account: Account) -> dict[str, Any]:
+    """The account itself, asked with its own token, and with that token in the answer. Raises as `get` does."""
+    url = f"{_api_url(account)}/{VERSION}/Accounts/{account_sid(account)}.json"
+    return await _get(http, url, _basic(account_sid(account), account.secret(AUTH_TOKEN)))
 
 
 async def follow(http: httpx.AsyncClient, account: Account, uri: str) -> dict[str, Any]:
     """The next page of a list, by the address that the vendor gives, which begins at the root. Raises as `get` does."""
     if not uri.startswith("/"):
         raise Unavailable("the vendor's list goes on at another host", code="unreadable_list")
-    return await _get(http, account, _api_url(account) + uri)
+    return await _get(http, _api_url(account) + uri, authorization(account))
 
 
 async def _get(
-    http: httpx.AsyncClient, account: Account, url: str, query: Mapping[str, str] | None = None
+    http: httpx.AsyncClient, url: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    headers = authorization(account)
-    with calling():
+    with calling(sent=False):
         response = await http.get(url, params=query, headers=headers)
     if response.status_code != 200:
         raise error_of(response, sent=False)

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from shared.channels.contract import Channel
 from shared.channels.meta.webhooks import verify
+from shared.channels.whatsapp.examine import examine
 from shared.channels.whatsapp.inbound import receive
 from shared.channels.whatsapp.media import MEDIA_LIMIT, MEDIA_TYPES, locate
 from shared.channels.whatsapp.outbound import TEXT_LIMIT, render, send
@@ -18,6 +19,7 @@ channel = Channel(
     render=render,
     send=send,
     locate=locate,
+    examine=examine,
     may_write=may_write,
     text_limit=TEXT_LIMIT,
     media_limit=MEDIA_LIMIT,

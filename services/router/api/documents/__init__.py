@@ -1,0 +1,1 @@
+"""What the API shows, a module for each resource; tables are not API models."""
