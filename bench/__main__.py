@@ -16,7 +16,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import console, hook_ack, idle, latency, mail, router
+from bench import console, hook_ack, idle, latency, mail, opened, router, stream
 from bench.figures import Figure
 from tests import kafka_cluster, servers
 
@@ -37,6 +37,8 @@ async def measure(postgres: servers.Postgres, kafka: str | None, wanted: set[str
         "reply_to_vendor": latency.reply_to_vendor,
         "mail_read": mail.read_one,
         "mailbox_to_router": mail.mailbox_to_router,
+        "streams": stream.streams,
+        "conversation_opened": opened.opened,
         "idle": idle.measure,
         "console": console.measure,
     }

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +94,9 @@ async def cell(
     partitions: int = 4,
     command: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    enlarge: Callable[[configuration.Wanted], None] | None = None,
 ) -> AsyncIterator[Cell]:
-    """`each` processes per service, ready; killed at the end."""
+    """`each` processes per service, ready; killed at the end. The sample's configuration, with what `enlarge` adds."""
     prefix = f"t{uuid4().hex[:8]}."
     key = Fernet.generate_key().decode()
     ports: list[object] = []
@@ -140,6 +141,8 @@ async def cell(
     stage = listen("127.0.0.1", 0)
     sandbox_url = f"http://127.0.0.1:{stage.getsockname()[1]}"
     wanted = sample(sandbox_url, mail)
+    if enlarge is not None:
+        enlarge(wanted)
     config = stand_ins(wanted, services["ingest"][0].url)
     stood_in = connections(wanted, services["ingest"][0].url)
     async with (
