@@ -79,7 +79,7 @@ def bytes_of(body: object) -> bytes:
     """Text as it is, anything else as JSON."""
     if isinstance(body, bytes):
         return body
-    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else json.dumps(body).encode()
 
 
 def a_reply(

@@ -10,7 +10,7 @@ from tests.e2e.running import Running
 async def findings(page: Page, where: str) -> list[str]:
     """Serious and critical ones, each with the elements that it is about."""
     # What fades in has no colour of its own yet.
-    await page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    await page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     found = await Axe().run(page)
     return [
         f"{where}: {violation['id']} {[node['target'] for node in violation['nodes']]}"
