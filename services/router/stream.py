@@ -182,13 +182,17 @@ class Stream:
                     await self._woken.wait()
             self._woken.clear()
             try:
-                await self._database.retrying(self._look)
+                if self._is_tending() or await changes.wait(self._database, self._last):
+                    await self._database.retrying(self._look)
                 self.trouble = ""
             except (Unavailable, asyncpg.PostgresError) as error:
                 self.trouble = f"the live stream stands still: {type(error).__name__}"
                 log.warning("%s", self.trouble)
                 await asyncio.sleep(0.5)
                 self._woken.set()
+
+    def _is_tending(self) -> bool:
+        return bool(self._readers) and asyncio.get_running_loop().time() >= min(self._next_heartbeat, self._next_check)
 
     async def _look(self, tx: Transaction) -> None:
         more = await changes.number(tx)

@@ -148,22 +148,21 @@ class Relay:
 
     async def _round(self) -> bool:
         """Publishes what waits in our shards; true where there may be more. No transaction is open meanwhile."""
-        async with self._database.transaction() as tx:
-            rows = await tx.fetch(
-                """
-                SELECT w.id, w.shard, w.topic, w.key, w.headers, w.value
-                FROM unnest($2::smallint[]) AS s (shard)
-                CROSS JOIN LATERAL (
-                    SELECT * FROM bus.outbox AS o
-                    WHERE o.source = $1 AND o.shard = s.shard AND o.published_at IS NULL
-                    ORDER BY o.id LIMIT $3
-                ) AS w
-                ORDER BY w.id
-                """,
-                self._source,
-                list(self._held),
-                CHUNK,
-            )
+        rows = await self._database.look(
+            """
+            SELECT w.id, w.shard, w.topic, w.key, w.headers, w.value
+            FROM unnest($2::smallint[]) AS s (shard)
+            CROSS JOIN LATERAL (
+                SELECT * FROM bus.outbox AS o
+                WHERE o.source = $1 AND o.shard = s.shard AND o.published_at IS NULL
+                ORDER BY o.id LIMIT $3
+            ) AS w
+            ORDER BY w.id
+            """,
+            self._source,
+            list(self._held),
+            CHUNK,
+        )
         if not rows:
             return False
         records = [Record(r["topic"], r["key"], r["headers"], r["value"]) for r in rows]

@@ -142,6 +142,17 @@ class Database:
         for hint in transaction._after_commit:
             hint()
 
+    async def look(self, query: str, *args: object) -> list[asyncpg.Record]:
+        """The rows of one statement by itself, in a quarter of a transaction's round trips. Raises Unavailable."""
+        if self._pool is None:
+            raise Unavailable("the database is not open")
+        try:
+            async with self._pool.acquire(timeout=10) as connection:
+                found: list[asyncpg.Record] = await connection.fetch(query, *args)
+                return found
+        except AWAY as error:
+            raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error
+
     async def retrying(
         self,
         work: Callable[[Transaction], Awaitable[T]],

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.db.transaction import Transaction
+from shared.db.transaction import Database, Transaction
 from shared.events import ConversationEvent
 
 # One at a time numbers; whoever comes meanwhile need not wait, for the other does it.
@@ -28,6 +28,16 @@ class ChangeRow:
     at: datetime
     agent_id: UUID | None
     language: str | None
+
+
+async def wait(database: Database, seq: int) -> bool:
+    """Whether anything has no `seq` yet, or one beyond this one."""
+    (row,) = await database.look(
+        "SELECT EXISTS (SELECT FROM bus.outbox WHERE topic = 'routing' AND seq IS NULL) "
+        "OR (SELECT is_called AND last_value > $1 FROM bus.change_seq) AS found",
+        seq,
+    )
+    return bool(row["found"])
 
 
 async def number(tx: Transaction) -> bool:
