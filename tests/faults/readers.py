@@ -25,7 +25,8 @@ class Reader:
     seq: int | None = None
     seqs: list[int] = field(default_factory=list)
     connections: int = 0
-    resyncs: int = 0
+    # Where they were when they were told that they had missed something.
+    resyncs: list[int | None] = field(default_factory=list)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -60,7 +61,7 @@ class Reader:
             return
         name, data = fields["event"], json.loads(fields["data"])
         if name == "resync":
-            self.resyncs += 1
+            self.resyncs.append(self.seq)
         elif name != "begin":
             self.seqs.append(data["seq"])
             self.known[data["conversation_id"]] = (data["n"], data["agent_id"])

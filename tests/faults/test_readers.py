@@ -42,14 +42,14 @@ async def test_five_hundred_readers_end_up_with_what_the_api_says(
             await router.ready(running.http)
         load.stop()
         await loading
-        told = await _settled(running)
-        await until(lambda: _all_know(readers, told), 60)
+        assert await _differences(running, readers) == []
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         assert load.ledger.replies, "nothing was answered"
         assert sum(reader.connections for reader in readers) > 2 * READERS, "hardly anybody was disconnected"
-        assert {reader.resyncs for reader in readers} == {0}
+        # A router that dies while it numbers uses numbers up; if these are the first ones, 0 is before what is kept.
+        assert {seq for reader in readers for seq in reader.resyncs} <= {0}
         async with database.transaction() as tx:
             rows = await tx.fetch("SELECT seq FROM bus.outbox WHERE topic = 'routing' AND seq IS NOT NULL ORDER BY seq")
         # Every change once and in order, for those who may see all of them.
@@ -62,20 +62,24 @@ async def _all_began(readers: list[Reader]) -> bool:
     return all(reader.seq is not None for reader in readers)
 
 
-async def _all_know(readers: list[Reader], told: dict[str, dict[str, Any]]) -> bool:
-    return all(reader.known == told[reader.token] for reader in readers)
+async def _differences(running: Cell, readers: list[Reader]) -> list[str]:
+    """Readers who believe something else than a fresh look shows, once none is left or they had a minute.
 
-
-async def _settled(running: Cell) -> dict[str, dict[str, Any]]:
-    """By token version and agent of every conversation, once nothing moves any more."""
-    before: dict[str, dict[str, Any]] = {}
-    for _ in range(60):
-        now = {f"dev-{handle}": await _shown(running, handle) for handle in TOKENS}
-        if now == before:
-            return now
-        before = now
+    Offers lapse and agents leave meanwhile, so what is compared with is as fresh as what they know.
+    """
+    different: list[str] = []
+    for _ in range(40):
+        told = {f"dev-{handle}": await _shown(running, handle) for handle in TOKENS}
+        different = [
+            f"{reader.token} at {reader.seq} after {reader.connections} connections: "
+            f"{dict(reader.known.items() - told[reader.token].items())}"
+            for reader in readers
+            if reader.known != told[reader.token]
+        ]
+        if not different:
+            break
         await asyncio.sleep(1.5)
-    raise AssertionError("it never settled")
+    return different
 
 
 async def _shown(running: Cell, handle: str) -> dict[str, Any]:
