@@ -70,6 +70,21 @@ async def stored(w: World) -> list[tuple[UUID, int]]:
     return [(row["conversation_id"], row["n"]) for row in rows]
 
 
+async def test_what_another_router_committed_is_found_between_the_looks_at_rights(
+    w: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tail looks at everything now and then for its readers' sake, which must not be what finds changes."""
+    monkeypatch.setattr(streams, "CHECK_EVERY", 600.0)
+    monkeypatch.setattr(streams, "HEARTBEAT", 600.0)
+    stream = a_stream(w)
+    async with stream.running(), reading(stream) as events:
+        await some(events, 1)
+        for n in range(3):
+            await w.receive(w.message(sender=f"k{n}"))
+            ((name, _),) = await some(events, 1)
+            assert name == "queued"
+
+
 async def test_a_reader_is_told_what_happens_from_now_on(w: World) -> None:
     await w.receive(w.message(sender="earlier"))
     stream = a_stream(w)
