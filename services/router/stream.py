@@ -31,8 +31,8 @@ LOOK_EVERY, LOOK_EVERY_ALONE = 0.1, 1.0
 MOST_PENDING = 2000
 # Beyond so many missed changes it is cheaper to look at everything again.
 MOST_MISSED = 10_000
-HEARTBEAT = 15.0
-CHECK_EVERY = 2.0
+HEARTBEAT, BEAT_EVERY = 15.0, 1.0
+CHECK_EVERY = 5.0
 
 _encode = msgspec.json.Encoder().encode
 # Who the bearer of a token is now: agent and brands; None where it does not hold any more.
@@ -66,6 +66,7 @@ class Reader:
     only_own: bool = False
     is_over: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    told_at: float = 0.0
     _pending: list[tuple[int, bytes]] = field(default_factory=list)
 
     def sees(self, change: ChangeRow) -> bool:
@@ -91,6 +92,7 @@ class Reader:
         """Everything that waits, but what came up to `after`."""
         taken, self._pending = self._pending, []
         self.woken.clear()
+        self.told_at = asyncio.get_running_loop().time()
         return b"".join(data for seq, data in taken if seq > after)
 
 
@@ -115,6 +117,7 @@ class Stream:
         async with AsyncExitStack() as stack:
             stack.enter_context(outbox.waking(SOURCE, self._woken))
             await stack.enter_async_context(background(self._tail(), "stream"))
+            await stack.enter_async_context(background(self._beat(), "stream's heartbeat"))
             await stack.enter_async_context(background(self._end_with_the_process(), "stream's end"))
             try:
                 yield
@@ -133,6 +136,7 @@ class Stream:
     @asynccontextmanager
     async def reading(self, reader: Reader, after: int | None) -> AsyncIterator[AsyncIterator[bytes]]:
         """The reader's stream: what came after `after` (None: from now on), then what comes."""
+        reader.told_at = asyncio.get_running_loop().time()
         self._readers.add(reader)
         metrics.STREAMS.set(len(self._readers))
         try:
@@ -145,17 +149,19 @@ class Stream:
         place, missed = await self._catch_up(reader, after)
         yield b"retry: 1000\n\n" + missed
         while not self._stopping.is_set():
-            try:
-                async with asyncio.timeout(HEARTBEAT):
-                    await reader.woken.wait()
-            except TimeoutError:
-                yield b": heartbeat\n\n"
-                continue
-            waiting = reader.take(place)
-            if waiting:
-                yield waiting
+            await reader.woken.wait()
+            yield reader.take(place) or b": heartbeat\n\n"
             if reader.is_over:
                 return
+
+    async def _beat(self) -> None:
+        """One timer for all readers: whoever heard nothing for so long is told that the stream stands."""
+        while True:
+            await asyncio.sleep(BEAT_EVERY)
+            due = asyncio.get_running_loop().time() - HEARTBEAT
+            for reader in self._readers:
+                if reader.told_at <= due:
+                    reader.woken.set()
 
     async def _catch_up(self, reader: Reader, after: int | None) -> tuple[int, bytes]:
         """How far the reader is then, and the events up to there. It is attached already, so nothing falls between."""

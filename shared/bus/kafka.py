@@ -39,7 +39,8 @@ STOP_WITHIN = 10.0
 KEY_LOCKS = 64
 # A batch is at most five seconds of work, far below these.
 REBALANCE_MS, MAX_POLL_MS = 60_000, 120_000
-FETCH_MS = 100
+# A fetch returns with the first event; only an idle consumer waits so long, and then asks again.
+FETCH_MS = 500
 BACK_OFF = (0.1, 0.5, 1.0, 2.0, 5.0)
 BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced, ProducerClosed)
 

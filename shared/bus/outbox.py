@@ -26,6 +26,8 @@ SHARDS = 4
 LEASE = timedelta(seconds=10)
 # Commits of other processes are found by looking at an empty index this often; our own wake the relay at once.
 LOOK_EVERY = 0.02
+# Who found nothing for a while looks less often: a look costs as much as an idle process has of anything else.
+IDLE_AFTER, LOOK_EVERY_IDLE = 1.0, 0.05
 # In one process every commit wakes the relay, so looking is only for what a crash left.
 LOOK_EVERY_ALONE = 1.0
 CHUNK = 500
@@ -83,8 +85,9 @@ class Relay:
         self._bus = bus
         self._source = source
         self._holder = f"{source}-{new_id()}"
-        self._look_every = LOOK_EVERY_ALONE if alone else LOOK_EVERY
+        self._alone = alone
         self._woken = asyncio.Event()
+        self._idle_at = 0.0
         self._held: dict[int, tuple[leases.Lease, float]] = {}
         self._retry_at: dict[int, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -111,7 +114,7 @@ class Relay:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_every):
+                async with asyncio.timeout(self._look_every()):
                     await self._woken.wait()
             self._woken.clear()
             try:
@@ -128,6 +131,11 @@ class Relay:
                 log.warning("%s", self.trouble)
                 await asyncio.sleep(0.5)
                 self._woken.set()
+
+    def _look_every(self) -> float:
+        if self._alone:
+            return LOOK_EVERY_ALONE
+        return LOOK_EVERY_IDLE if asyncio.get_running_loop().time() >= self._idle_at else LOOK_EVERY
 
     async def _renew(self) -> None:
         """Keeps the leases of the shards that are free or ours; each is prolonged at half its time."""
@@ -165,6 +173,7 @@ class Relay:
         )
         if not rows:
             return False
+        self._idle_at = asyncio.get_running_loop().time() + IDLE_AFTER
         records = [Record(r["topic"], r["key"], r["headers"], r["value"]) for r in rows]
         await publish_in_time(self._bus, records)
         async with self._database.transaction() as tx:

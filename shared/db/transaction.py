@@ -81,6 +81,8 @@ class Database:
         self._role = role
         self._size = size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._looking = asyncio.Lock()
+        self._looker: Any = None
         self.clock: Clock = clock or DatabaseClock()
 
     async def open(self) -> None:
@@ -97,7 +99,8 @@ class Database:
             self._pool = await asyncpg.create_pool(
                 self._url,
                 min_size=1,
-                max_size=self._size,
+                # One of them only looks.
+                max_size=self._size + 1,
                 max_inactive_connection_lifetime=0,
                 command_timeout=20,
                 timeout=10,
@@ -115,6 +118,8 @@ class Database:
         pool, self._pool = self._pool, None
         try:
             async with asyncio.timeout(5):
+                async with self._looking:
+                    await self._forget(pool)
                 await pool.close()
         except TimeoutError:
             pool.terminate()
@@ -143,15 +148,30 @@ class Database:
             hint()
 
     async def look(self, query: str, *args: object) -> list[asyncpg.Record]:
-        """The rows of one statement by itself, in a quarter of a transaction's round trips. Raises Unavailable."""
+        """The rows of one statement by itself. Raises Unavailable.
+
+        Workers look up to fifty times a second: the connection for it is kept, for getting one and giving it back
+        would cost as much as the statement.
+        """
         if self._pool is None:
             raise Unavailable("the database is not open")
-        try:
-            async with self._pool.acquire(timeout=10) as connection:
-                found: list[asyncpg.Record] = await connection.fetch(query, *args)
+        async with self._looking:
+            try:
+                if self._looker is None:
+                    self._looker = await self._pool.acquire(timeout=10)
+                found: list[asyncpg.Record] = await self._looker.fetch(query, *args)
                 return found
-        except AWAY as error:
-            raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error
+            except BaseException as error:
+                await self._forget(self._pool)
+                if isinstance(error, AWAY):
+                    raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error
+                raise
+
+    async def _forget(self, pool: Any) -> None:
+        """Whatever became of the connection that looks, the pool decides whether it is good for more."""
+        looker, self._looker = self._looker, None
+        if looker is not None:
+            await pool.release(looker)
 
     async def retrying(
         self,

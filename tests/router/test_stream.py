@@ -85,6 +85,18 @@ async def test_what_another_router_committed_is_found_between_the_looks_at_right
             assert name == "queued"
 
 
+async def test_a_quiet_stream_says_now_and_then_that_it_stands(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.3)
+    monkeypatch.setattr(streams, "BEAT_EVERY", 0.05)
+    stream = a_stream(w)
+    async with stream.running(), stream.reading(Reader("t", Rights(BOTH, None)), None) as told, asyncio.timeout(10):
+        assert b"event: begin" in await anext(told)
+        for _ in range(2):
+            started = asyncio.get_running_loop().time()
+            assert await anext(told) == b": heartbeat\n\n"
+            assert asyncio.get_running_loop().time() - started > 0.2
+
+
 async def test_a_reader_is_told_what_happens_from_now_on(w: World) -> None:
     await w.receive(w.message(sender="earlier"))
     stream = a_stream(w)
