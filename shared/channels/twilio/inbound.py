@@ -186,21 +186,23 @@ class _Request:
             yield Attachment(kind=kind if kind in KINDS else "file", url=url, media_type=media_type)
 
     def _places(self) -> Iterator[Attachment]:
-        at = (self._text("Latitude"), self._text("Longitude"))
-        if all(at):
-            yield Attachment(
-                kind="location", name=", ".join(filter(None, (self._text("Label"), self._text("Address"), *at)))
-            )
+        latitude, longitude = self._text("Latitude"), self._text("Longitude")
+        if latitude and longitude:
+            told = (self._text("Label"), self._text("Address"), latitude, longitude)
+            yield Attachment(kind="location", name=", ".join(filter(None, told)))
 
-    def _is_of_the_product(self, *addresses: str) -> bool:
+    def _is_of_the_product(self, ours: str, theirs: str) -> bool:
         prefix = self.product.prefix
-        return all(a.startswith(prefix) if prefix else ":" not in a for a in addresses)
+        if prefix:
+            return ours.startswith(prefix) and theirs.startswith(prefix)
+        return ":" not in ours and ":" not in theirs
 
     def _without_prefix(self, address: str) -> str:
         return address.removeprefix(self.product.prefix)
 
     def _text(self, name: str) -> str:
-        return clean(self.fields.one(name)).strip()
+        value = self.fields.one(name)
+        return clean(value).strip() if value else ""
 
 
 def country_of(value: str) -> str | None:
