@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,6 +49,8 @@ CHANNELS = {
 YARDSTICKS = ("bare_asgi_same_ack", "empty_fastapi_route", "send_and_wait")
 APPS = (*CHANNELS, *YARDSTICKS)
 BODY = b"EVENT_RECEIVED"
+Run = dict[str, float]
+Found = Mapping[tuple[str, int], Sequence[Run]]
 
 
 async def measure(_postgres: servers.Postgres, kafka: str | None) -> list[Figure]:
@@ -60,40 +62,43 @@ async def measure(_postgres: servers.Postgres, kafka: str | None) -> list[Figure
         return []
     prefix = f"bench-{uuid4().hex[:8]}."
     await create_topics(Settings(kafka_bootstrap=kafka, kafka_prefix=prefix))
-    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    found: dict[tuple[str, int], list[Run]] = {}
     async with AsyncExitStack() as stack:
         standing = {app: await stack.enter_async_context(_standing(app, kafka, prefix)) for app in APPS}
         for _ in range(ROUNDS):
             for connections in CONNECTIONS:
                 for app, (url, pid) in standing.items():
                     found.setdefault((app, connections), []).append(await _load(url, pid, connections))
-    median = {
-        key: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for key, runs in found.items()
-    }
-    figures = []
-    for connections in CONNECTIONS:
-        ours = median[("hooks", connections)]
-        for app in YARDSTICKS:
-            other = median[(app, connections)]
-            figures.append(
-                Figure("hook_ack", ours["rate"], "requests/s", app, ours["rate"] / other["rate"],
-                       f"{connections} connections, Kafka ack, 1 core a process")
-            )  # fmt: skip
-        figures += [
-            Figure(f"hook_ack_of_{name}", median[(name, connections)]["rate"], "requests/s", "hook_ack of messenger",
-                   median[(name, connections)]["rate"] / ours["rate"], f"{connections} connections")
-            for name in CHANNELS if name != "hooks"
-        ]  # fmt: skip
-        figures += [
-            Figure(f"hook_ack_{name}", ours[name], "ms", conditions=f"{connections} connections")
-            for name in ("p50", "p99")
-        ]
-        figures.append(
-            Figure("hook_ack_cpu", ours["cpu"], "µs of CPU a message", conditions=f"{connections} connections")
-        )
-    few, many = (median[("hooks", c)]["rate"] for c in CONNECTIONS)
-    figures.append(Figure("hook_ack_at_32", many, "requests/s", "hook_ack at 4 connections", many / few))
-    return figures
+    return [figure for connections in CONNECTIONS for figure in _figures(found, connections)] + [
+        Figure("hook_ack_at_32", _median(found["hooks", 32], "rate"), "requests/s", "hook_ack at 4 connections",
+               _ratio(found["hooks", 32], found["hooks", 4]))
+    ]  # fmt: skip
+
+
+def _figures(found: Found, connections: int) -> Iterator[Figure]:
+    ours = found["hooks", connections]
+    for app in YARDSTICKS:
+        yield Figure("hook_ack", _median(ours, "rate"), "requests/s", app, _ratio(ours, found[app, connections]),
+                     f"{connections} connections, Kafka ack, 1 core a process")  # fmt: skip
+    for name in CHANNELS:
+        runs = found[name, connections]
+        if name != "hooks":
+            yield Figure(f"hook_ack_of_{name}", _median(runs, "rate"), "requests/s", "hook_ack of messenger",
+                         _ratio(runs, ours), f"{connections} connections")  # fmt: skip
+        yield Figure(f"hook_ack_cpu_of_{name}", _median(runs, "cpu"), "µs of CPU a message", "bare_asgi_same_ack",
+                     _ratio(runs, found["bare_asgi_same_ack", connections], "cpu"),
+                     f"{connections} connections")  # fmt: skip
+    for name in ("p50", "p99"):
+        yield Figure(f"hook_ack_{name}", _median(ours, name), "ms", conditions=f"{connections} connections")
+
+
+def _median(runs: Sequence[Run], name: str) -> float:
+    return statistics.median(run[name] for run in runs)
+
+
+def _ratio(ours: Sequence[Run], others: Sequence[Run], name: str = "rate") -> float:
+    """Of each round its own, since a round's loads were seconds apart; then the median."""
+    return statistics.median(a[name] / b[name] for a, b in zip(ours, others, strict=True))
 
 
 @asynccontextmanager
@@ -110,14 +115,14 @@ async def _standing(app: str, kafka: str, prefix: str) -> AsyncIterator[tuple[st
         await server.wait()
 
 
-async def _load(url: str, pid: int, connections: int) -> dict[str, float]:
+async def _load(url: str, pid: int, connections: int) -> Run:
     before = psutil.Process(pid).cpu_times()
     load = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.load", url, str(connections), str(SECONDS), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await load.communicate()
     after = psutil.Process(pid).cpu_times()
-    figures: dict[str, float] = json.loads(output)
+    figures: Run = json.loads(output)
     figures["cpu"] = (after.user + after.system - before.user - before.system) / figures["count"] * 1e6
     return figures
 

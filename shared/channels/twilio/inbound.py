@@ -43,6 +43,10 @@ STATES: Mapping[str, ReceiptState] = {
     "failed": "failed",
     "canceled": "failed",
 }
+# By calling code, the largest country of each; codes of no country have none.
+COUNTRIES: Mapping[str, str] = {
+    str(code): countries[0] for code, countries in COUNTRY_CODE_TO_REGION_CODE.items() if countries[0].isalpha()
+}
 # Names our part in the address that a status comes back to.
 REFERENCE = "reference"
 
@@ -210,8 +214,4 @@ def country_of(value: str) -> str | None:
     if not value.startswith("+"):
         country, dot, _ = value.partition(".")
         return country if dot and len(country) == 2 and country.isalpha() and country.isupper() else None
-    for length in (1, 2, 3):
-        countries = COUNTRY_CODE_TO_REGION_CODE.get(int(value[1 : 1 + length]))
-        if countries:
-            return countries[0] if countries[0].isalpha() else None
-    return None
+    return COUNTRIES.get(value[1:2]) or COUNTRIES.get(value[1:3]) or COUNTRIES.get(value[1:4])
