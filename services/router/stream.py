@@ -32,6 +32,8 @@ MOST_PENDING = 2000
 # Beyond so many missed changes it is cheaper to look at everything again.
 MOST_MISSED = 10_000
 HEARTBEAT, BEAT_EVERY = 15.0, 1.0
+# The place of what is no change and belongs behind all of them.
+LATER_THAN_ALL = 2**63
 CHECK_EVERY = 5.0
 
 _encode = msgspec.json.Encoder().encode
@@ -150,7 +152,9 @@ class Stream:
         yield b"retry: 1000\n\n" + missed
         while not self._stopping.is_set():
             await reader.woken.wait()
-            yield reader.take(place) or b": heartbeat\n\n"
+            waiting = reader.take(place)
+            if waiting:
+                yield waiting
             if reader.is_over:
                 return
 
@@ -158,10 +162,11 @@ class Stream:
         """One timer for all readers: whoever heard nothing for so long is told that the stream stands."""
         while True:
             await asyncio.sleep(BEAT_EVERY)
-            due = asyncio.get_running_loop().time() - HEARTBEAT
+            now = asyncio.get_running_loop().time()
             for reader in self._readers:
-                if reader.told_at <= due:
-                    reader.woken.set()
+                if reader.told_at <= now - HEARTBEAT:
+                    reader.told_at = now
+                    reader.offer(LATER_THAN_ALL, b": heartbeat\n\n")
 
     async def _catch_up(self, reader: Reader, after: int | None) -> tuple[int, bytes]:
         """How far the reader is then, and the events up to there. It is attached already, so nothing falls between."""
