@@ -1,4 +1,7 @@
-"""The command `dragoman`."""
+"""The command `dragoman`.
+
+A command imports its own part only when it runs: all of them together take longer to load than most take to do.
+"""
 
 import json
 import os
@@ -17,21 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services import alone
-from services.doctor import examine as examine_all
-from services.ingest.inspect import inspect as inspect_capture
-from services.ingest.inspect import inspect_file
-from services.ingest.spool import adopt
-from services.router import configuration
-from services.router import examine as router_examination
-from services.router.check import check as check_histories
-from services.router.store import dead as dead_store
 from shared import telemetry
 from shared.channels.contract import Channel
 from shared.channels.registry import CHANNELS, channel
 from shared.checks import Line
-from shared.db import migrate as migrations
-from shared.db.embedded import server as embedded_server
 from shared.db.transaction import Database
 from shared.errors import DragomanError, InboxMisconfigured
 from shared.secrets import Vault, key_file
@@ -124,19 +116,25 @@ def demo(
 @cli.command()
 def ingest() -> None:
     """The service that vendors call: webhooks and polls, onto Kafka."""
-    perform(lambda settings: alone.run("ingest", settings, needed_url(settings), vault_of(settings)))
+    _serve("ingest")
 
 
 @cli.command()
 def router() -> None:
     """The service that agents use: who answers and by when, and the API."""
-    perform(lambda settings: alone.run("router", settings, needed_url(settings), vault_of(settings)))
+    _serve("router")
 
 
 @cli.command()
 def responder() -> None:
     """The service that sends replies and knows what became of them."""
-    perform(lambda settings: alone.run("responder", settings, needed_url(settings), vault_of(settings)))
+    _serve("responder")
+
+
+def _serve(service: str) -> None:
+    from services import alone
+
+    perform(lambda settings: alone.run(service, settings, needed_url(settings), vault_of(settings)))
 
 
 @cli.command("secret-key")
@@ -157,6 +155,8 @@ def topics() -> None:
 @cli.command()
 def migrate() -> None:
     """Brings the database to this build's tables; its own step, before the services start."""
+    from shared.db import migrate as migrations
+
     before, after = perform(lambda settings: migrations.migrate(needed_url(settings)))
     typer.echo(f"{before or 'an empty database'} -> {after}" if before != after else f"already at {after}")
 
@@ -167,6 +167,8 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change")] = False,
 ) -> None:
     """Makes the configuration what FILE says: checked as a whole, applied as a whole."""
+
+    from services.router import configuration
 
     async def work(settings: Settings) -> list[str]:
         names = [c.name for c in CHANNELS]
@@ -185,9 +187,11 @@ def apply(
 def check() -> None:
     """Folds every history again and compares it with what is stored."""
 
+    from services.router import check as histories
+
     async def work(settings: Settings) -> tuple[int, list[str]]:
         async with router_database(settings) as database:
-            return await check_histories(database)
+            return await histories.check(database)
 
     looked_at, wrong = perform(work)
     for line in wrong:
@@ -202,12 +206,16 @@ def doctor(
 ) -> None:
     """Whether everything is there and works: database, Kafka, disks, keys, accounts, webhooks. Changes nothing."""
 
+    from services import doctor
+    from services.router import examine
+    from shared.db.embedded import server
+
     async def work(settings: Settings) -> list[Line]:
         with ExitStack() as stack:
             url, embedded = settings.database_url, settings.data_dir / "pg"
             if url is None and embedded.exists():
-                url = stack.enter_context(embedded_server(embedded))
-            return await examine_all(settings, url, partial(vault_of, settings), router_examination.examine)
+                url = stack.enter_context(server(embedded))
+            return await doctor.examine(settings, url, partial(vault_of, settings), examine.examine)
 
     lines: list[Line] = perform(work)
     is_wrong = any(line.finding.verdict == "wrong" for line in lines)
@@ -253,11 +261,13 @@ def inspect(
 
 def _inspected(it: Channel, file: Path, secrets: dict[str, list[str]], given: list[str]) -> dict[str, Any]:
     """Raises BadPayload, ValueError for a capture that is no JSON."""
+    from services.ingest import inspect
+
     if it.read is None:
-        return inspect_capture(it, json.loads(file.read_bytes()), secrets)
+        return inspect.inspect(it, json.loads(file.read_bytes()), secrets)
     settings: dict[str, Any] = dict(pair.partition("=")[::2] for pair in given)
     trusted = settings.get("trusted_authserv_ids")
-    return inspect_file(
+    return inspect.inspect_file(
         it, file.read_bytes(), settings | ({"trusted_authserv_ids": trusted.split(",")} if trusted else {})
     )
 
@@ -265,10 +275,11 @@ def _inspected(it: Channel, file: Path, secrets: dict[str, list[str]], given: li
 @dead.command("list")
 def dead_list(limit: int = 50) -> None:
     """The newest, without what customers wrote."""
+    from services.router.store import dead as store
 
     async def work(settings: Settings) -> list[dict[str, Any]]:
         async with router_database(settings) as database:
-            return await database.retrying(lambda tx: dead_store.newest(tx, limit))
+            return await database.retrying(lambda tx: store.newest(tx, limit))
 
     table = Table("id", "topic", "code", "what was wrong", "count", "last", "replayed")
     for row in perform(work):
@@ -281,10 +292,11 @@ def dead_list(limit: int = 50) -> None:
 @dead.command("show")
 def dead_show(item: UUID) -> None:
     """One item as it came; it may hold what a customer wrote."""
+    from services.router.store import dead as store
 
     async def work(settings: Settings) -> dict[str, Any] | None:
         async with router_database(settings) as database:
-            return await database.retrying(lambda tx: dead_store.get(tx, item))
+            return await database.retrying(lambda tx: store.get(tx, item))
 
     row = perform(work)
     if row is None:
@@ -297,10 +309,11 @@ def dead_show(item: UUID) -> None:
 @dead.command("replay")
 def dead_replay(items: list[UUID]) -> None:
     """Publishes items again; a running router carries them out. Twice has one effect."""
+    from services.router.store import dead as store
 
     async def work(settings: Settings) -> list[bool]:
         async with router_database(settings) as database:
-            return [await database.retrying(partial(dead_store.replay, id_=item)) for item in items]
+            return [await database.retrying(partial(store.replay, id_=item)) for item in items]
 
     for item, found in zip(items, perform(work), strict=True):
         typer.echo(f"{item}: {'replayed' if found else 'there is no such item'}")
@@ -311,6 +324,7 @@ def spool_drain(directory: Annotated[Path, typer.Argument(exists=True, file_okay
     """Publishes what a lost ingest left in DIRECTORY."""
 
     async def work(settings: Settings) -> int:
+        from services.ingest.spool import adopt
         from shared.bus.kafka import bus_of
 
         bus = bus_of(settings)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.checks import Check, Finding, Line, answered, answered_in_turn, warning, well, wrong
 from shared.clock import utc_now
 from shared.db.grants import API, ROLES, WRITE, granted
-from shared.db.migrate import current
+from shared.db.migrate import current, is_later
 from shared.db.tables import metadata
 from shared.db.transaction import Database
 from shared.errors import Unavailable
@@ -62,6 +62,8 @@ async def _migrated(url: str) -> Finding:
         found, wanted = await current(url)
     except (SQLAlchemyError, OSError) as error:
         return wrong(f"its revision cannot be read: {type(error).__name__}", MIGRATE)
+    if is_later(found):
+        return warning(f"the database is at {found}, a later build's; this one needs {wanted}", "use that build")
     if found != wanted:
         return wrong(f"the database is at {found or 'nothing'}, this build needs {wanted}", MIGRATE)
     return well(f"at {found}")

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shared.db.tables import SCHEMAS
+from shared.errors import InboxMisconfigured
 
 FOLDER = Path(__file__).parent / "migrations"
 
@@ -29,7 +30,10 @@ def configuration(connection: Connection) -> Config:
 
 
 async def migrate(url: str) -> tuple[str | None, str]:
-    """Brings the database to this build's revision; the revisions before and after."""
+    """Brings the database to this build's revision; the revisions before and after.
+
+    Raises InboxMisconfigured where a later build made the tables: there is no way back.
+    """
     database = engine(url)
     try:
         async with database.begin() as connection:
@@ -54,6 +58,10 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
     for schema in SCHEMAS:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
     before = _revision(connection)
+    if is_later(before):
+        raise InboxMisconfigured(
+            f"the database is at {before}, which a later build made: use that build", code="database_is_later"
+        )
     command.upgrade(configuration(connection), "head")
     return before, _head()
 
@@ -63,10 +71,19 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
-def _head() -> str:
+def is_later(revision: str | None) -> bool:
+    """Whether a later build made it: its tables have all that this build needs, for migrations only expand."""
+    return revision is not None and revision not in {known.revision for known in _scripts().walk_revisions()}
+
+
+def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
-    head = ScriptDirectory.from_config(config).get_current_head()
+    return ScriptDirectory.from_config(config)
+
+
+def _head() -> str:
+    head = _scripts().get_current_head()
     if head is None:
         raise RuntimeError("this build has no migrations")
     return head

@@ -22,6 +22,8 @@ RETRYABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # What the client makes of a server that says good-bye just before the next statement.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -162,6 +164,8 @@ class Database:
                 found: list[asyncpg.Record] = await self._looker.fetch(query, *args)
                 return found
             except BaseException as error:
+                if isinstance(error, AWAY) and self._looker is not None:
+                    self._looker.terminate()
                 await self._forget(self._pool)
                 if isinstance(error, AWAY):
                     raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error

@@ -6,10 +6,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
-from shared.db.migrate import current, engine, migrate
+from shared.db.migrate import current, engine, is_later, migrate
 from shared.db.tables import SCHEMAS, metadata
 from shared.db.transaction import Database
-from shared.errors import Unavailable
+from shared.errors import InboxMisconfigured, Unavailable
 from shared.ids import new_id
 
 
@@ -33,6 +33,18 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
     before, after = await migrate(database_url)
     assert before == after
     assert await current(database_url) == (after, after)
+
+
+async def test_tables_of_a_later_build_are_known_as_such_and_never_migrated(database_url: str) -> None:
+    _, ours = await current(database_url)
+    assert not any(map(is_later, (None, ours, "0001")))
+    owner = await asyncpg.connect(database_url)
+    await owner.execute("UPDATE bus.alembic_version SET version_num = '9999'")
+    assert is_later((await current(database_url))[0])
+    with pytest.raises(InboxMisconfigured, match="later build"):
+        await migrate(database_url)
+    assert await owner.fetchval("SELECT version_num FROM bus.alembic_version") == "9999"
+    await owner.close()
 
 
 WRITES = {
