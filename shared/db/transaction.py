@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
@@ -164,18 +164,21 @@ class Database:
                 found: list[asyncpg.Record] = await self._looker.fetch(query, *args)
                 return found
             except BaseException as error:
-                if isinstance(error, AWAY) and self._looker is not None:
-                    self._looker.terminate()
-                await self._forget(self._pool)
+                await self._forget(self._pool, broken=isinstance(error, AWAY))
                 if isinstance(error, AWAY):
                     raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error
                 raise
 
-    async def _forget(self, pool: Any) -> None:
-        """Whatever became of the connection that looks, the pool decides whether it is good for more."""
+    async def _forget(self, pool: Any, *, broken: bool = False) -> None:
+        """Gives back the connection that looks; the next look gets another."""
         looker, self._looker = self._looker, None
-        if looker is not None:
-            await pool.release(looker)
+        if looker is None:
+            return
+        # One that has closed is no longer ours, and says so.
+        with suppress(asyncpg.InterfaceError):
+            if broken:
+                looker.terminate()
+        await pool.release(looker)
 
     async def retrying(
         self,
