@@ -8,6 +8,9 @@ import pytest
 
 from tests import kafka_cluster, servers
 
+# They run alone, never in a worker, each of which would spend five seconds on collecting them.
+collect_ignore = ["router/api/test_properties.py"] if "PYTEST_XDIST_WORKER" in os.environ else []
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[servers.Postgres]:

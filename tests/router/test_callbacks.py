@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from services.router.api import build
 from services.router.check import check
 from services.router.dispatch import dispatch_round
 from services.router.store import conversations
@@ -15,7 +14,7 @@ from shared.errors import PoisonEvent
 from shared.events import PlaceCall
 from shared.ids import new_id
 from tests.router.api.conftest import Client
-from tests.router.api.parts import an_api
+from tests.router.api.parts import an_api, an_app
 from tests.router.line import LONDON, a_wish, come_due, commands, hang_up, the_conversation, with_a_line
 from tests.router.test_dispatch import sweep
 from tests.router.world import MONDAY, World, id_of
@@ -60,7 +59,7 @@ async def called(api: Client, agent: str = "anna", wish: Any = None) -> str:
 @pytest.fixture
 async def api(w: World) -> AsyncIterator[Client]:
     await with_a_line(w)
-    client = Client(build(an_api(w)), w)
+    client = Client(an_app(an_api(w)), w)
     async with client.http:
         yield client
 

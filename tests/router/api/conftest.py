@@ -7,9 +7,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.router.api import Api, build
+from services.router.api import Api
 from shared.ids import new_id
-from tests.router.api.parts import an_api
+from tests.router.api.parts import an_api, an_app
 from tests.router.issuer import Served, an_issuer
 from tests.router.test_dispatch import round_
 from tests.router.world import World, id_of
@@ -78,7 +78,7 @@ class Client:
 @pytest.fixture
 async def api(w: World) -> AsyncIterator[Client]:
     context = an_api(w)
-    client = Client(build(context), w)
+    client = Client(an_app(context), w)
     async with client.http, context.stream.running():
         yield client
 

@@ -7,7 +7,8 @@ from tempfile import gettempdir
 
 from cryptography.fernet import Fernet
 
-from services.router.api import Api
+from services.router.api import Api, build
+from services.router.api.openapi import Documented
 from services.router.api.tokens import Tokens
 from services.router.dispatch import Dispatcher
 from services.router.stream import Stream
@@ -18,6 +19,7 @@ from shared.settings import Settings
 from tests.router.world import World
 
 KEY = Fernet.generate_key().decode()
+_apps: list[Documented] = []
 
 
 def an_api(w: World) -> Api:
@@ -37,3 +39,12 @@ def an_api(w: World) -> Api:
         vault=Vault([KEY]),
         stream=Stream(w.router, tokens.recheck, asyncio.Event(), alone=True),
     )
+
+
+def an_app(api: Api) -> Documented:
+    """The application over these parts. All tests of a process share it: its routes take longer to make than a test."""
+    if not _apps:
+        _apps.append(build(api))
+    (app,) = _apps
+    app.state.api = api
+    return app

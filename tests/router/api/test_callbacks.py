@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.router.api import build
 from services.router.dispatch import dispatch_round
 from shared.events import WithdrawCall
 from tests.router.api.conftest import Client
-from tests.router.api.parts import an_api
+from tests.router.api.parts import an_api, an_app
 from tests.router.line import BERLIN, LONDON, commands, hang_up, the_conversation, with_a_line
 from tests.router.world import World, id_of
 
@@ -19,7 +18,7 @@ from tests.router.world import World, id_of
 async def shop(w: World) -> AsyncIterator[Client]:
     """Two brands, one of which has a line; and a key of its server."""
     await with_a_line(w)
-    client = Client(build(an_api(w)), w)
+    client = Client(an_app(an_api(w)), w)
     await client.key("shop", "brand", "shop")
     await client.key("other", "brand", "other")
     await client.key("both", "brand", "shop", "other")
@@ -163,7 +162,7 @@ async def test_a_number_is_asked_for_three_times_a_day_at_most_and_the_others_go
 
 async def test_a_brand_has_a_limit_of_its_own_that_holds_for_requests_at_once(w: World) -> None:
     await with_a_line(w, a_day=3)
-    client = Client(build(an_api(w)), w)
+    client = Client(an_app(an_api(w)), w)
     who = await client.key("shop", "brand", "shop")
     async with client.http:
         answers = await asyncio.gather(*(ask(client, who, phone=f"+4930231251{n:02}") for n in range(8)))
@@ -184,7 +183,7 @@ async def test_of_several_lines_the_one_in_the_customers_country_calls(w: World)
         id_of("gb-line"), id_of("shop"), id_of("account-line"),
     )  # fmt: skip
     await w.fetch("UPDATE config.revision SET n = n + 1")
-    client = Client(build(an_api(w)), w)
+    client = Client(an_app(an_api(w)), w)
     who = await client.key("shop", "brand", "shop")
     async with client.http:
         assert (await ask(client, who, phone=LONDON)).status_code == 202
@@ -195,7 +194,7 @@ async def test_of_several_lines_the_one_in_the_customers_country_calls(w: World)
 
 async def test_a_line_whose_rules_are_broken_says_so_to_whoever_keeps_it(w: World) -> None:
     await with_a_line(w, opens="noon")
-    client = Client(build(an_api(w)), w)
+    client = Client(an_app(an_api(w)), w)
     who = await client.key("shop", "brand", "shop")
     async with client.http:
         answer = await ask(client, who)
