@@ -36,6 +36,7 @@ from shared.errors import InboxMisconfigured
 from shared.secrets import Vault
 from shared.settings import Settings
 from shared.topics import Topic
+from shared.trust import trust
 from tests.e2e.running import running, until
 from tests.sandbox.conftest import address, at_a_port
 from tests.servers import Postgres
@@ -99,7 +100,7 @@ async def deployment(database_url: str, tmp_path: Path) -> AsyncIterator[Deploym
     async with (
         sandbox.serve(stand_ins(wanted, url), connections(wanted, url)) as stands_in,
         at_a_port(Starlette(routes=[Mount("/sandbox", stands_in.app)]), listening),
-        httpx.AsyncClient(timeout=10, trust_env=False) as http,
+        httpx.AsyncClient(timeout=10, trust_env=False, verify=trust()) as http,
     ):
         made = Deployment(database_url, url, tmp_path, wanted, http)
         await made.apply(wanted)

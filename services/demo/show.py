@@ -14,6 +14,7 @@ from services.demo.receiver import Receiver
 from services.demo.scene import Scene
 from services.demo.vendors import Vendors
 from shared.settings import Settings
+from shared.trust import trust
 
 
 async def show(settings: Settings, console: Console, *, stay: bool) -> bool:
@@ -21,7 +22,7 @@ async def show(settings: Settings, console: Console, *, stay: bool) -> bool:
     # What is told to go ends the Dragoman that it started, as at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     receiver = Receiver()
-    async with receiver.listening(), httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with receiver.listening(), httpx.AsyncClient(timeout=20, trust_env=False, verify=trust()) as http:
 
         def say(text: str) -> None:
             console.print(text, soft_wrap=True, markup=False, highlight=False)

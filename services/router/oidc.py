@@ -34,6 +34,7 @@ from joserfc.jwk import JWKRegistry, Key, KeySet
 from shared.background import background
 from shared.errors import DragomanError, InboxMisconfigured, Unavailable
 from shared.settings import Settings
+from shared.trust import trust
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ class Issuer:
 
     async def _discover(self) -> list[dict[str, Any]]:
         # Asked a few times an hour: a connection that is kept open would only be found closed.
-        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, verify=trust()) as http:
             found = msgspec.json.decode(await _get(http, self.url.rstrip("/") + WELL_KNOWN), type=Discovery)
             if found.issuer != self.url:
                 raise _WrongAnswer("it calls itself otherwise")

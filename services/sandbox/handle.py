@@ -23,6 +23,7 @@ from services.sandbox.registry import STAND_INS
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State
 from services.sandbox.webhooks import Item, last_status
+from shared.trust import trust
 
 # How long who asks waits for a webhook's end; its further attempts go on.
 PATIENCE = 15.0
@@ -62,7 +63,7 @@ class Sandbox:
     async def running(self) -> AsyncIterator[None]:
         """Sends webhooks until left; those that wait are dropped then, as a vendor's would only come later."""
         timeout = self.config.webhook_timeout.total_seconds()
-        async with httpx.AsyncClient(timeout=timeout, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=trust()) as http:
             self._http = http
             task = asyncio.create_task(self.graph.webhooks(http), name="sandbox webhooks")
             try:

@@ -14,6 +14,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from shared.clock import utc_now
 from shared.errors import AccountBroken, DragomanError, OutcomeUnknown, Rejected, Throttled, Unavailable
+from shared.trust import trust
 
 CONNECTIONS = 8
 TIMEOUTS = httpx.Timeout(connect=5, write=10, read=20, pool=5)
@@ -41,8 +42,8 @@ def client(*, plain_httpx: bool = False) -> httpx.AsyncClient:
     """
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE)
     if plain_httpx:
-        return httpx.AsyncClient(timeout=TIMEOUTS, limits=limits, trust_env=False)
-    transport = AiohttpTransport(limits=limits)
+        return httpx.AsyncClient(timeout=TIMEOUTS, limits=limits, trust_env=False, verify=trust())
+    transport = AiohttpTransport(limits=limits, verify=trust())
     return httpx.AsyncClient(timeout=TIMEOUTS, transport=transport, trust_env=False)
 
 

@@ -18,6 +18,7 @@ import httpx
 import yaml
 
 from services.together import SAMPLE, MailPorts, to_try
+from shared.trust import trust
 from tests.collector import Collector, collecting
 from tests.e2e.running import Running, until
 from tests.kafka_cluster import reserve_port
@@ -96,7 +97,9 @@ async def a_whole_run() -> AsyncIterator[Child]:
             "DRAGOMAN_WEBHOOK_HOSTS": json.dumps([NOBODY]),
         }
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(timeout=20, trust_env=False, event_hooks={"response": [keep]}) as http:
+        async with httpx.AsyncClient(
+            timeout=20, trust_env=False, verify=trust(), event_hooks={"response": [keep]}
+        ) as http:
             process = await _started(folder, environment, url)
             child = Child(Running(url, http, f"{url}/sandbox"), collector, refused)
             try:
@@ -117,7 +120,7 @@ async def _started(folder: Path, environment: Mapping[str, str], url: str) -> "s
     """Ready. Its mail servers' ports may go to somebody else between its look at them and its use: then once more."""
     for _ in range(STARTS):
         process = _start(folder, environment)
-        async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=20, trust_env=False, verify=trust()) as http:
 
             async def settled(started: "subprocess.Popen[bytes]" = process, http: httpx.AsyncClient = http) -> bool:
                 with suppress(httpx.HTTPError):

@@ -24,6 +24,7 @@ from shared.bus.brokers import create_topics
 from shared.db.transaction import Database
 from shared.secrets import Vault
 from shared.settings import Settings
+from shared.trust import trust
 from tests.e2e.running import until
 from tests.kafka_cluster import reserve_port
 
@@ -148,7 +149,7 @@ async def cell(
     async with (
         serve(config, stood_in) as sandbox,
         _served(sandbox, stage),
-        httpx.AsyncClient(timeout=20) as http,
+        httpx.AsyncClient(timeout=20, verify=trust()) as http,
     ):
         await _configure(database_url, key, wanted)
         for kind in kinds:

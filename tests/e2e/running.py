@@ -15,6 +15,7 @@ from shared.clock import Clock, DatabaseClock
 from shared.parts import Parts
 from shared.secrets import Vault
 from shared.settings import Settings
+from shared.trust import trust
 from tests.bus.implementations import a_bus
 
 
@@ -75,7 +76,10 @@ async def running(
     )
     wanted = sample(f"{url}/sandbox", MailPorts(free_port(), free_port()))
     await configure(parts, wanted)
-    async with together(parts, url, wanted) as all_of_it, httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with (
+        together(parts, url, wanted) as all_of_it,
+        httpx.AsyncClient(timeout=20, trust_env=False, verify=trust()) as http,
+    ):
         server = asyncio.create_task(serve(all_of_it.app, parts, listening))
         try:
             yield Running(url, http, f"{url}/sandbox")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from shared.trust import trust
 from tests.e2e.running import Running, running, until
 
 
@@ -45,7 +46,7 @@ async def _has(told: list[tuple[str, str]], name: str) -> bool:
 async def _listen(it: Running, agent: str, told: list[tuple[str, str]]) -> None:
     headers = {"Authorization": f"Bearer dev-{agent}"}
     async with (
-        httpx.AsyncClient(timeout=30, trust_env=False) as http,
+        httpx.AsyncClient(timeout=30, trust_env=False, verify=trust()) as http,
         http.stream("GET", f"{it.url}/v1/stream", headers=headers) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")

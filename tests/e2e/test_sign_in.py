@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 
 from services.sandbox.oidc import challenge_of
+from shared.trust import trust
 from tests.e2e.running import Running, running
 
 # What is taken away is out of open streams within this.
@@ -69,7 +70,7 @@ async def _take_away(database_url: str, statement: str) -> None:
 async def _listen(it: Running, token: str, begun: asyncio.Event) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     async with (
-        httpx.AsyncClient(timeout=30, trust_env=False) as http,
+        httpx.AsyncClient(timeout=30, trust_env=False, verify=trust()) as http,
         http.stream("GET", f"{it.url}/v1/stream", headers=headers) as answer,
     ):
         async for line in answer.aiter_lines():

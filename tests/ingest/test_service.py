@@ -26,6 +26,7 @@ from shared.parts import Parts
 from shared.secrets import Vault
 from shared.settings import Settings
 from shared.topics import Topic
+from shared.trust import trust
 from tests.ingest.test_hooks import ACCOUNT, BRAND, INBOX, SECRET, body, item, signature
 from tests.ingest.test_limits import served, until
 
@@ -105,7 +106,7 @@ class World:
     async def running(self) -> AsyncIterator[tuple[Ingest, "Vendor"]]:
         async with serve(self.parts, channels=(messenger.channel,)) as ingest, served(ingest.app) as port:
             url = f"http://127.0.0.1:{port}/hooks/messenger/"
-            async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
+            async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=trust()) as http:
                 yield ingest, Vendor(http)
 
     async def token(self, value: str) -> None:

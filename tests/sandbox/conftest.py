@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.sandbox.app import Sandbox, serve
 from services.sandbox.commands import MessengerMessage
 from services.sandbox.state import SandboxConfig
+from shared.trust import trust
 
 APP_SECRET = "a secret of the app"
 VERIFY_TOKEN = "a token to verify"
@@ -152,7 +153,7 @@ async def a_world(*, server: str = "httptools", **config: Any) -> AsyncIterator[
     async with (
         serve(SandboxConfig(**wanted)) as sandbox,
         at_a_port(beside(receiver.app, sandbox), listening, http=server) as url,
-        httpx.AsyncClient(timeout=5, trust_env=False) as http,
+        httpx.AsyncClient(timeout=5, trust_env=False, verify=trust()) as http,
     ):
         yield World(sandbox, url, http, receiver, clock)
 

@@ -7,6 +7,7 @@ import pytest
 
 from services.sandbox.app import build
 from services.sandbox.state import SandboxConfig
+from shared.trust import trust
 from tests.sandbox.conftest import World, at_a_port, until
 
 MESSAGE = {"page": "100", "psid": "4711", "text": "Wo bleibt meine Bestellung?"}
@@ -130,6 +131,6 @@ async def test_a_server_of_its_own_runs_the_webhooks_in_its_lifespan() -> None:
     sandbox = build(SandboxConfig(pages={"100": "token"}, hook_url="http://127.0.0.1:1/", retry_waits=()))
     with pytest.raises(RuntimeError, match="does not run"):
         await sandbox.messenger_verifies()
-    async with at_a_port(sandbox, lifespan="on") as url, httpx.AsyncClient(trust_env=False) as http:
+    async with at_a_port(sandbox, lifespan="on") as url, httpx.AsyncClient(trust_env=False, verify=trust()) as http:
         answer = await http.post(f"{url}/control/messenger/messages", json=MESSAGE)
         assert (answer.status_code, answer.json()["webhook_status"]) == (502, None)

@@ -17,6 +17,7 @@ from starlette.routing import Mount
 
 from services.sandbox import app as sandbox
 from services.together import MailPorts, connections, free_port, sample, stand_ins
+from shared.trust import trust
 from tests.sandbox.conftest import address, at_a_port
 from tests.vendor_documents import answer_schema, errors, twilio
 
@@ -50,7 +51,7 @@ async def world() -> AsyncIterator[World]:
     async with (
         sandbox.serve(stand_ins(wanted, url), connections(wanted, url)) as stands_in,
         at_a_port(Starlette(routes=[Mount("/sandbox", stands_in.app)]), listening),
-        httpx.AsyncClient(timeout=10, trust_env=False) as http,
+        httpx.AsyncClient(timeout=10, trust_env=False, verify=trust()) as http,
     ):
         yield World(url, http)
 

@@ -19,6 +19,7 @@ from services.sandbox.app import serve
 from services.sandbox.oidc import CODE_HOLDS, Oidc, challenge_of
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
+from shared.trust import trust
 from tests.sandbox.conftest import Clock, address, at_a_port
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -81,7 +82,7 @@ async def browser() -> AsyncIterator[Browser]:
     async with (
         serve(SandboxConfig(), {"oidc": [Connection(name="oidc", settings=settings)]}) as sandbox,
         at_a_port(sandbox, listening),
-        httpx.AsyncClient(timeout=5, trust_env=False) as http,
+        httpx.AsyncClient(timeout=5, trust_env=False, verify=trust()) as http,
     ):
         (stand_in,) = [s for s in sandbox.stand_ins if isinstance(s, Oidc)]
         stand_in._now = clock

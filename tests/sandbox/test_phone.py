@@ -17,6 +17,7 @@ from twilio.request_validator import RequestValidator
 from services.sandbox.app import serve
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig
+from shared.trust import trust
 from tests.sandbox.conftest import at_a_port
 from tests.vendor_documents import answer_schema, errors, twilio
 
@@ -80,7 +81,10 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     owner = Owner()
-    async with at_a_port(owner.app) as owner.url, httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with (
+        at_a_port(owner.app) as owner.url,
+        httpx.AsyncClient(timeout=20, trust_env=False, verify=trust()) as http,
+    ):
         line = Connection(
             name="line", settings={"account_sid": ACCOUNT}, secrets={"auth_token": [TOKEN]}, inboxes={LINE: {}},
             hook_url=f"{owner.url}/rung",

@@ -21,6 +21,7 @@ from services.sandbox.state import SandboxConfig
 from services.sandbox.twilio.messages import segments
 from services.sandbox.twilio.webhooks import made_of
 from services.sandbox.twilio.wire import Target
+from shared.trust import trust
 from tests.sandbox.conftest import at_a_port, until
 from tests.vendor_documents import MESSAGES, answer_schema, errors, twilio
 
@@ -82,7 +83,7 @@ class World:
 @asynccontextmanager
 async def a_world() -> AsyncIterator[World]:
     owner = Owner()
-    async with at_a_port(owner.app) as owner.url, httpx.AsyncClient(timeout=5, trust_env=False) as http:
+    async with at_a_port(owner.app) as owner.url, httpx.AsyncClient(timeout=5, trust_env=False, verify=trust()) as http:
         settings: dict[str, Any] = {"account_sid": ACCOUNT, "api_key_sid": "SK1"}
         secrets = {"auth_token": [TOKEN, "the older token"], "api_key_secret": ["the key's secret"]}
 

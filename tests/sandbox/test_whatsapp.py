@@ -20,6 +20,7 @@ from services.sandbox.commands import Misbehaviour
 from services.sandbox.stand_in import Connection
 from services.sandbox.state import SandboxConfig, State
 from services.sandbox.whatsapp.api import WhatsApp
+from shared.trust import trust
 from tests.sandbox.conftest import APP_SECRET, VERIFY_TOKEN, Clock, Receiver, address, at_a_port, beside, until
 
 NUMBER, OTHER, USER = "1001", "1002", "BR.1349"
@@ -65,7 +66,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     receiver, clock, state = Receiver(), Clock(), State()
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False))
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=5, trust_env=False, verify=trust()))
         # The port is known before the stand-in, for it names its own address.
         listening = socket.create_server(("127.0.0.1", 0))
         url = address(listening)
