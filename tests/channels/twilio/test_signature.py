@@ -206,10 +206,23 @@ PIECES = [
     "\r\n",
     " ",
     ";",
+    '"',
+    '":"',
+    '","',
+    "\\",
+    "\\u0041",
+    "%22",
+    "%5C",
+    "\x00",
+    "u",
+    "4",
 ]
 FORMS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 
+@example('A=1","B":"2')
+@example("%C3=1&%C4=2")
+@example("%C3%BC=1")
 @example("A==41%2B")
 @example("A=%2B=\n")
 @given(FORMS | st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "replace")))
