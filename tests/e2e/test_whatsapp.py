@@ -1,5 +1,6 @@
 """WhatsApp the whole way in one process: messages and files in, a native agent, an answer with a file, its receipts."""
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,28 @@ async def test_a_picture_comes_in_and_a_file_goes_back_as_media(database_url: st
         assert [r["operation"] for r in requests if r["vendor"] == "whatsapp"] == [
             "media", "download", "send", "upload", "send",
         ]  # fmt: skip
+
+
+async def test_ten_pictures_at_once_are_one_conversation_and_all_are_kept(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path) as run:
+        await run.there("anna")
+        # Told apart by what a picture may end with.
+        files = [{"name": f"{n}.png", "content": base64.b64encode(PNG + bytes([n])).decode()} for n in range(10)]
+        phone: dict[str, Any] = {"phone": "+5511999998888", "user_id": "BR.1349", "media_type": "image/png"}
+        sent = await asyncio.gather(*(writes(run, **phone, type="image", text=TEXT, file=file) for file in files))
+        assert [one["webhook_status"] for one in sent] == [200] * 10
+        path = await accepted(run, "anna")
+
+        async def stored() -> Any:
+            found = [a for m in await messages(run, path, "inbound") for a in m["attachments"]]
+            return found if [a["state"] for a in found] == ["stored"] * 10 else None
+
+        pictures: Any = await until(stored)
+        shown = [(await run.http.get(picture["href"])).content for picture in pictures]
+        assert sorted(shown) == [PNG + bytes([n]) for n in range(10)]
+        assert len((await run.get("/v1/conversations?agent=me", "anna")).json()["items"]) == 1
+        requests: Any = await run.control("requests")
+        assert [r["operation"] for r in requests if r["vendor"] == "whatsapp"].count("download") == 10
 
 
 async def test_a_lost_answer_is_proven_by_its_status_and_not_sent_twice(database_url: str, tmp_path: Path) -> None:
