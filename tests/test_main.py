@@ -1,5 +1,6 @@
 """The command as people call it: clear answers, an exit status, never a traceback."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 
@@ -75,6 +77,27 @@ def test_what_is_missing_is_said_in_a_line(words: tuple[str, ...], environment: 
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ("0001", "run `dragoman migrate`"),
+        # They have all that it needs, so the next that it asks for is the bus.
+        ("9999", "set DRAGOMAN_KAFKA_BOOTSTRAP"),
+    ],
+)
+async def test_a_service_starts_on_the_tables_of_its_build_or_of_a_later_one(
+    database_url: str, tables: str, says: str
+) -> None:
+    owner = await asyncpg.connect(database_url)
+    await owner.execute("UPDATE bus.alembic_version SET version_num = $1", tables)
+    await owner.close()
+    environment = {"DRAGOMAN_DATABASE_URL": database_url, "DRAGOMAN_PORT": "0"}
+    done = await asyncio.to_thread(dragoman, "responder", **environment)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert says in done.stderr
+    assert ("a later build's" in done.stderr) == (tables == "9999")
 
 
 def test_a_deployment_by_hand(database_url: str, tmp_path: Path) -> None:
