@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from cryptography.fernet import Fernet
 
 
 def dragoman(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +94,8 @@ async def test_a_service_starts_on_the_tables_of_its_build_or_of_a_later_one(
     owner = await asyncpg.connect(database_url)
     await owner.execute("UPDATE bus.alembic_version SET version_num = $1", tables)
     await owner.close()
-    environment = {"DRAGOMAN_DATABASE_URL": database_url, "DRAGOMAN_PORT": "0"}
+    keys = json.dumps([Fernet.generate_key().decode()])
+    environment = {"DRAGOMAN_DATABASE_URL": database_url, "DRAGOMAN_SECRET_KEYS": keys, "DRAGOMAN_PORT": "0"}
     done = await asyncio.to_thread(dragoman, "responder", **environment)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert says in done.stderr
@@ -101,8 +103,6 @@ async def test_a_service_starts_on_the_tables_of_its_build_or_of_a_later_one(
 
 
 def test_a_deployment_by_hand(database_url: str, tmp_path: Path) -> None:
-    from cryptography.fernet import Fernet
-
     environment = {
         "DRAGOMAN_DATABASE_URL": database_url,
         "DRAGOMAN_SECRET_KEYS": json.dumps([Fernet.generate_key().decode()]),
