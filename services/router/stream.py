@@ -86,6 +86,13 @@ class Reader:
             self._pending.append((seq, data))
         self.woken.set()
 
+    def beat(self) -> None:
+        """Tells a reader for whom nothing waits that the stream stands."""
+        self.told_at = asyncio.get_running_loop().time()
+        if not self._pending:
+            self._pending.append((LATER_THAN_ALL, b": heartbeat\n\n"))
+            self.woken.set()
+
     def close(self) -> None:
         self.is_over = True
         self.woken.set()
@@ -162,11 +169,10 @@ class Stream:
         """One timer for all readers: whoever heard nothing for so long is told that the stream stands."""
         while True:
             await asyncio.sleep(BEAT_EVERY)
-            now = asyncio.get_running_loop().time()
+            due = asyncio.get_running_loop().time() - HEARTBEAT
             for reader in self._readers:
-                if reader.told_at <= now - HEARTBEAT:
-                    reader.told_at = now
-                    reader.offer(LATER_THAN_ALL, b": heartbeat\n\n")
+                if reader.told_at <= due:
+                    reader.beat()
 
     async def _catch_up(self, reader: Reader, after: int | None) -> tuple[int, bytes]:
         """How far the reader is then, and the events up to there. It is attached already, so nothing falls between."""

@@ -155,16 +155,18 @@ class Database:
         Workers look up to fifty times a second: the connection for it is kept, for getting one and giving it back
         would cost as much as the statement.
         """
-        if self._pool is None:
-            raise Unavailable("the database is not open")
         async with self._looking:
+            # Asked for in here: it may be closed while others look, and while this look goes on.
+            pool = self._pool
+            if pool is None:
+                raise Unavailable("the database is not open")
             try:
                 if self._looker is None:
-                    self._looker = await self._pool.acquire(timeout=10)
+                    self._looker = await pool.acquire(timeout=10)
                 found: list[asyncpg.Record] = await self._looker.fetch(query, *args)
                 return found
             except BaseException as error:
-                await self._forget(self._pool, broken=isinstance(error, AWAY))
+                await self._forget(pool, broken=isinstance(error, AWAY))
                 if isinstance(error, AWAY):
                     raise Unavailable(f"the database is away: {type(error).__name__}", code="database_away") from error
                 raise

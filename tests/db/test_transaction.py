@@ -64,3 +64,12 @@ async def test_nobody_looks_at_a_database_that_was_closed(database: Database) ->
     await database.close()
     with pytest.raises(Unavailable):
         await pid(database)
+
+
+async def test_whoever_looks_while_it_is_closed_is_told_so_or_sees(database: Database) -> None:
+    looking = [asyncio.create_task(database.look("SELECT pg_sleep(0.3)")) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    await database.close()
+    ends = await asyncio.gather(*looking, return_exceptions=True)
+    assert isinstance(ends[0], list)
+    assert [type(end) for end in ends[1:]] == [Unavailable] * 2

@@ -97,6 +97,15 @@ async def test_a_quiet_stream_says_now_and_then_that_it_stands(w: World, monkeyp
             assert asyncio.get_running_loop().time() - started > 0.2
 
 
+async def test_whoever_does_not_read_is_not_cut_by_a_heartbeat_and_hears_of_none() -> None:
+    reader = Reader("t", Rights(BOTH, None))
+    for seq in range(MOST_PENDING):
+        reader.offer(seq, b"%d," % seq)
+    reader.beat()
+    assert not reader.is_over
+    assert reader.take(-1) == b"".join(b"%d," % seq for seq in range(MOST_PENDING))
+
+
 async def test_a_reader_is_told_what_happens_from_now_on(w: World) -> None:
     await w.receive(w.message(sender="earlier"))
     stream = a_stream(w)
