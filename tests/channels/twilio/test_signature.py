@@ -220,7 +220,9 @@ PIECES = [
 FORMS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 
-@example('A=1","B":"2')
+@example('A=1","B":"2&A=3')
+@example("A=\\u0041")
+@example("A=%C3%BC&B=\xfc")
 @example("%C3=1&%C4=2")
 @example("%C3%BC=1")
 @example("A==41%2B")
