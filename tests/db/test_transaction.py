@@ -50,6 +50,23 @@ async def test_a_connection_that_died_is_unavailable_once_and_the_next_look_has_
     assert await pid(database) != looker
 
 
+async def test_a_server_that_says_good_bye_just_before_the_next_statement_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def good_bye(*_: object, **__: object) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+    looker = await pid(database)
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncpg.Connection, "_execute", good_bye)
+        with pytest.raises(Unavailable):
+            await pid(database)
+        with pytest.raises(Unavailable):
+            async with database.transaction():
+                pass
+    assert await pid(database) != looker
+
+
 async def test_a_refused_statement_and_a_look_that_was_called_off_leave_it_usable(database: Database) -> None:
     with pytest.raises(asyncpg.UndefinedTableError):
         await database.look("SELECT * FROM nowhere")
