@@ -130,6 +130,34 @@ async def test_a_commit_wakes_the_relay_of_its_own_process(database: Database, b
         assert asyncio.get_running_loop().time() - started < outbox.LOOK_EVERY_ALONE / 2
 
 
+async def test_who_finds_nothing_looks_less_often_until_there_is_something_again(
+    database: Database, bus: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "IDLE_AFTER", 0.3)
+    monkeypatch.setattr(outbox, "LOOK_EVERY_IDLE", 0.5)
+    looks = 0
+    look = database.look
+
+    async def counted(query: str, *args: object) -> list[asyncpg.Record]:
+        nonlocal looks
+        looks += 1
+        return await look(query, *args)
+
+    monkeypatch.setattr(database, "look", counted)
+    async with relaying(database, bus):
+        await put(database, *records("first"))
+        await drained(database)
+        looks = 0
+        await asyncio.sleep(0.25)
+        assert looks >= 3
+        await asyncio.sleep(0.3)
+        looks = 0
+        await asyncio.sleep(1.0)
+        assert looks <= 3
+        await put(database, *records("second"))
+        await drained(database)
+
+
 async def test_two_relays_share_the_shards_and_never_publish_out_of_order(
     database: Database, bus: Witness, effects: Effects
 ) -> None:
