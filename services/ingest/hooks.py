@@ -18,12 +18,12 @@ from services.ingest import metrics
 from services.ingest.outlet import Outlet
 from services.ingest.rejected import Rejections
 from services.ingest.seal import SOURCE, dead, seal
+from services.ingest.time_limits import Limits
 from shared.accounts import Account, Directory
 from shared.channels.contract import Answer, Channel, Hook, Received
 from shared.clock import utc_now
 from shared.errors import BadPayload, BadSignature, DragomanError, Unavailable
 from shared.events import AccountHealth, Event, Record, encode
-from shared.limits import Limits
 from shared.tracing import current, note
 
 log = logging.getLogger(__name__)

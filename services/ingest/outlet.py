@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from services.ingest import files, metrics
 from services.ingest.spool import Spool
+from services.ingest.time_limits import Limits
 from shared.accounts import Account
 from shared.bus.contract import Bus
 from shared.channels.contract import BadItem, Item
 from shared.errors import Unavailable
 from shared.events import Record
-from shared.limits import Limits
 from shared.objects import Objects
 from shared.tracing import carried
 

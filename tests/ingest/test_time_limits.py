@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from shared.limits import TICK, Limits
+from services.ingest.time_limits import TICK, Limits
 
 
 async def test_a_wait_ends_at_its_limit_and_the_task_goes_on() -> None:
