@@ -5,8 +5,9 @@ Source: Twilio, "Twilio's request to your webhook URL" and "Outbound message sta
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 from twilio.twiml.messaging_response import MessagingResponse
 
@@ -15,7 +16,6 @@ from shared.channels.contract import Answer, BadItem, Hook, Item, Received
 from shared.channels.text import clean, key
 from shared.channels.twilio import keywords, signature, wire
 from shared.channels.twilio.rules import E164, Context, Product
-from shared.channels.twilio.signature import Fields
 from shared.errors import BadPayload
 from shared.events import (
     Address,
@@ -58,46 +58,69 @@ def verify(hook: Hook, account: Account) -> None:
 
 def receive(hook: Hook, _account: Account, *, product: Product) -> Received:
     """A message, what it changes, or a status of one of ours. Raises BadPayload where it is none of the vendor's."""
-    fields = signature.fields_of(hook)
-    sid = fields.one("MessageSid") or fields.one("SmsSid")
+    fields = signature.fields_of(hook).first
+    everything = "".join(fields.values())
+    if clean(everything) != everything:
+        fields = {name: clean(value) for name, value in fields.items()}
+    told = msgspec.convert(fields, _Told)
+    sid = told.message_sid or told.sms_sid
     if not SID.fullmatch(sid):
         raise BadPayload("the request does not name its message", code="no_message_sid")
     raw = hook.body if hook.method == "POST" else hook.url.partition("?")[2].encode()
-    request = _Request(hook, fields, sid, raw[:RAW_LIMIT], product)
-    return Received(list(request.items()), NOTHING_TO_SAY)
+    return Received(_Request(hook, told, fields, sid, raw[:RAW_LIMIT], product).items(), NOTHING_TO_SAY)
+
+
+class _Told(msgspec.Struct, rename="pascal"):
+    """The fields that we read, all of them text and most of them seldom there."""
+
+    message_sid: str = ""
+    sms_sid: str = ""
+    message_status: str = ""
+    error_code: str = ""
+    to: str = ""
+    from_: str = msgspec.field(default="", name="From")
+    body: str = ""
+    button_text: str = ""
+    list_title: str = ""
+    opt_out_type: str = ""
+    referral_headline: str = ""
+    message_type: str = ""
+    profile_name: str = ""
+    external_user_id: str = ""
+    wa_id: str = ""
+    latitude: str = ""
+    longitude: str = ""
+    label: str = ""
+    address: str = ""
 
 
 class _Request:
     """One webhook, already known to be about a message."""
 
-    def __init__(self, hook: Hook, fields: Fields, sid: str, raw: bytes, product: Product) -> None:
-        self.hook, self.fields, self.sid, self.raw, self.product = hook, fields, sid, raw, product
+    def __init__(
+        self, hook: Hook, told: _Told, fields: Mapping[str, str], sid: str, raw: bytes, product: Product
+    ) -> None:
+        self.hook, self.told, self.fields, self.sid, self.raw, self.product = hook, told, fields, sid, raw, product
 
-    def items(self) -> Iterator[Item | BadItem]:
-        status = self.fields.one("MessageStatus")
-        if status and status != "received":
-            yield from self._status(status)
-            return
-        ours, theirs = self._text("To"), self._text("From")
-        if not self._is_of_the_product(ours, theirs):
-            yield BadItem(self.raw, "other_channel", "the message came by another channel than this address is for")
-            return
-        address, sender = self._without_prefix(ours), self._sender(self._without_prefix(theirs))
+    def items(self) -> Sequence[Item | BadItem]:
+        told = self.told
+        if told.message_status and told.message_status != "received":
+            return self._status(told.message_status)
+        if not self._is_of_the_product(told.to, told.from_):
+            return [BadItem(self.raw, "other_channel", "the message came by another channel than this address is for")]
+        address, sender = self._without_prefix(told.to), self._sender(self._without_prefix(told.from_))
         if not address or sender is None:
-            yield BadItem(self.raw, "no_sender", "the message does not say who wrote to whom", address or None)
-            return
-        for data in self._read(sender):
-            yield Item(address, sender.value, data)
+            return [BadItem(self.raw, "no_sender", "the message does not say who wrote to whom", address or None)]
+        return [Item(address, sender.value, data) for data in self._read(sender)]
 
-    def _status(self, status: str) -> Iterator[Item | BadItem]:
+    def _status(self, status: str) -> Sequence[Item | BadItem]:
         state = STATES.get(status)
         if state is None:
-            return
-        address, peer = self._without_prefix(self._text("From")), self._without_prefix(self._text("To"))
+            return []
+        address, peer = self._without_prefix(self.told.from_), self._without_prefix(self.told.to)
         if not address or not peer:
-            yield BadItem(self.raw, "no_sender", "the status does not say who wrote to whom", address or None)
-            return
-        code = self._text("ErrorCode") if state == "failed" else ""
+            return [BadItem(self.raw, "no_sender", "the status does not say who wrote to whom", address or None)]
+        code = self.told.error_code if state == "failed" else ""
         receipt = ReceiptReceived(
             channel=self.product.channel,
             keys=[key("receipt", self.sid, status, code)],
@@ -108,12 +131,12 @@ class _Request:
             peer=peer,
             code=wire.reason_of(code) if code else "",
         )
-        yield Item(address, peer, receipt)
+        return [Item(address, peer, receipt)]
 
     def _read(self, sender: Address) -> Iterator[MessageReceived | OptOutChanged | Unrecognised]:
-        text = self._text("Body") or self._text("ButtonText") or self._text("ListTitle")
-        told = self._text("OptOutType")
-        change = keywords.change_of(text, told, vendor_blocks=self.product.vendor_blocks)
+        told = self.told
+        text = (told.body or told.button_text or told.list_title).strip()
+        change = keywords.change_of(text, told.opt_out_type, vendor_blocks=self.product.vendor_blocks)
         if change is not None:
             yield OptOutChanged(
                 channel=self.product.channel,
@@ -125,7 +148,7 @@ class _Request:
             )
             if change == "stop" or keywords.is_only_a_keyword(text):
                 return
-        attachments = [*self._files(), *self._places()]
+        attachments = self._attachments()
         if text or attachments:
             yield self._message(sender, text, attachments)
         else:
@@ -137,11 +160,11 @@ class _Request:
             channel=self.product.channel,
             keys=[key("message", self.sid)],
             sender=sender,
-            also=list(self._also(sender)),
+            also=self._also(sender),
             occurred_at=at,
             text=text,
             # What an advertisement said that they wrote after.
-            subject=self._text("ReferralHeadline"),
+            subject=self.told.referral_headline,
             attachments=attachments,
             country=country_of(sender.value),
             reply_context=Context(to=sender.value, at=at).encode(),
@@ -152,7 +175,7 @@ class _Request:
         return Unrecognised(
             channel=self.product.channel,
             keys=[key("message", self.sid)],
-            what=self._text("MessageType")[:100] or "message_without_content",
+            what=self.told.message_type[:100] or "message_without_content",
             occurred_at=self.hook.received_at,
             sender=sender,
             raw=self.raw,
@@ -160,7 +183,7 @@ class _Request:
 
     def _sender(self, value: str) -> Address | None:
         """A phone number, else what the channel knows people by who show none. None where it is neither."""
-        name = self._text("ProfileName")
+        name = self.told.profile_name
         if E164.fullmatch(value):
             return Address(kind="phone", value=value, name=name, verified_by="channel")
         is_known = "." in value if self.product.prefix else bool(value)
@@ -169,31 +192,22 @@ class _Request:
         product = self.product
         return Address(kind=product.other_kind, value=value, name=name, verified_by=product.other_verified_by)
 
-    def _also(self, sender: Address) -> Iterator[Address]:
+    def _also(self, sender: Address) -> list[Address]:
         """The same person's id at WhatsApp, and the number under which WhatsApp knows them (Brazil, Mexico)."""
         if not self.product.prefix:
-            return
-        for value in (self._without_prefix(self._text("ExternalUserId")), f"+{self._text('WaId')}"):
-            found = self._sender(value) if value != sender.value else None
-            if found is not None:
-                yield found
+            return []
+        values = (self._without_prefix(self.told.external_user_id), f"+{self.told.wa_id}")
+        return [found for value in values if value not in ("", sender.value) and (found := self._sender(value))]
 
-    def _files(self) -> Iterator[Attachment]:
-        for n in range(MOST_FILES):
-            url = self._text(f"MediaUrl{n}")
-            if not url:
-                return
-            media_type = self._text(f"MediaContentType{n}").partition(";")[0].strip().lower()
-            kind = media_type.partition("/")[0]
-            # Only what can be fetched is kept.
-            url = url if url.startswith(("http://", "https://")) else ""
-            yield Attachment(kind=kind if kind in KINDS else "file", url=url, media_type=media_type)
-
-    def _places(self) -> Iterator[Attachment]:
-        latitude, longitude = self._text("Latitude"), self._text("Longitude")
-        if latitude and longitude:
-            told = (self._text("Label"), self._text("Address"), latitude, longitude)
-            yield Attachment(kind="location", name=", ".join(filter(None, told)))
+    def _attachments(self) -> list[Attachment]:
+        told = self.told
+        found: list[Attachment] = []
+        while len(found) < MOST_FILES and (url := self.fields.get(f"MediaUrl{len(found)}")):
+            found.append(_file(url, self.fields.get(f"MediaContentType{len(found)}", "")))
+        if told.latitude and told.longitude:
+            place = (told.label, told.address, told.latitude, told.longitude)
+            found.append(Attachment(kind="location", name=", ".join(filter(None, place))))
+        return found
 
     def _is_of_the_product(self, ours: str, theirs: str) -> bool:
         prefix = self.product.prefix
@@ -204,9 +218,13 @@ class _Request:
     def _without_prefix(self, address: str) -> str:
         return address.removeprefix(self.product.prefix)
 
-    def _text(self, name: str) -> str:
-        value = self.fields.one(name)
-        return clean(value).strip() if value else ""
+
+def _file(url: str, media_type: str) -> Attachment:
+    media_type = media_type.partition(";")[0].strip().lower()
+    kind = media_type.partition("/")[0]
+    # Only what can be fetched is kept.
+    url = url if url.startswith(("http://", "https://")) else ""
+    return Attachment(kind=kind if kind in KINDS else "file", url=url, media_type=media_type)
 
 
 def country_of(value: str) -> str | None:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from shared.channels.contract import Hook
+from shared.channels.signatures import mac
 from shared.errors import BadPayload, BadSignature
 
 HEADER = "x-twilio-signature"
@@ -103,7 +104,7 @@ def check(hook: Hook, tokens: Sequence[str]) -> None:
     text = _signed_text(hook)
     for token in tokens:
         for url in variants(hook.url):
-            digest = hmac.digest(token.encode(), (url + text).encode(), hashlib.sha1)
+            digest = mac(token, (url + text).encode(), "sha1")
             if hmac.compare_digest(b2a_base64(digest, newline=False), given.encode()):
                 return
     raise BadSignature("the signature does not fit any token of this account", code="wrong_signature")
