@@ -12,7 +12,6 @@ import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -31,13 +30,13 @@ DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
 class Fields(NamedTuple):
-    """The fields of a request by name, each with its first value; of those that come several times all values.
+    """The fields of a request by name, each with its first value; empty ones count.
 
-    Empty ones count.
+    `signed` has all names and values as the vendor signs them: in order, each value of a name once.
     """
 
     first: Mapping[str, str]
-    repeated: Mapping[str, Sequence[str]] = MappingProxyType({})
+    signed: str
 
     def one(self, name: str) -> str:
         """The first value, empty where there is none."""
@@ -69,12 +68,18 @@ def _form(body: bytes) -> Fields:
             first = _read_object(b'{"' + text + b'"}')
         except msgspec.DecodeError:
             first = {}
-        if not "".join([*first, *first.values()]).isascii():
+        signed = _in_order(first)
+        if not signed.isascii():
             first = _as_utf8(first)
+            signed = _in_order(first)
         if len(first) == count:
-            return Fields(first)
+            return Fields(first, signed)
     # Names that are repeated, an equals sign in a value, a broken escape: what the vendor seldom sends.
     return _gathered(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _in_order(fields: Mapping[str, str]) -> str:
+    return "".join([name + fields[name] for name in sorted(fields)])
 
 
 def _as_utf8(fields: Mapping[str, str]) -> dict[str, str]:
@@ -89,8 +94,8 @@ def _gathered(pairs: Iterable[tuple[str, str]]) -> Fields:
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
-    repeated = {name: found for name, found in values.items() if len(found) > 1}
-    return Fields({name: found[0] for name, found in values.items()}, repeated)
+    signed = "".join(name + value for name in sorted(values) for value in sorted(set(values[name])))
+    return Fields({name: found[0] for name, found in values.items()}, signed)
 
 
 def check(hook: Hook, tokens: Sequence[str]) -> None:
@@ -111,10 +116,7 @@ def check(hook: Hook, tokens: Sequence[str]) -> None:
 
 
 def _signed_text(hook: Hook) -> str:
-    """What is signed after the address: names and values in order, each value of a name once.
-
-    Raises BadSignature where the body's hash is not the one in the address.
-    """
+    """What is signed after the address. Raises BadSignature where the body's hash is not the one in the address."""
     if hook.method != "POST":
         return ""
     wanted = hook.parameter("bodySHA256") if hook.query else ""
@@ -124,14 +126,9 @@ def _signed_text(hook: Hook) -> str:
             raise BadSignature("the body is not the one that was signed", code="wrong_body_hash")
         return ""
     try:
-        fields = fields_of(hook)
+        return fields_of(hook).signed
     except BadPayload as error:
         raise BadSignature("the form is none that the vendor signs", code=error.code) from None
-    first, repeated = fields.first, fields.repeated
-    if not repeated:
-        return "".join([name + first[name] for name in sorted(first)])
-    values = {name: repeated.get(name, [value]) for name, value in first.items()}
-    return "".join([name + value for name in sorted(values) for value in sorted(set(values[name]))])
 
 
 @lru_cache(maxsize=1000)

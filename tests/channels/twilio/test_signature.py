@@ -230,8 +230,9 @@ FORMS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 @given(FORMS | st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "replace")))
 def test_a_form_is_read_as_the_standard_library_reads_it(text: str) -> None:
     fields = fields_of(posted(URL, "", text.encode()))
-    found = [(name, value) for name in fields.first for value in fields.repeated.get(name, [fields.one(name)])]
-    assert sorted(found) == sorted(parse_qsl(text, keep_blank_values=True))
+    pairs = parse_qsl(text, keep_blank_values=True)
+    assert fields.first == dict(reversed(pairs))
+    assert fields.signed == "".join(name + value for name, value in sorted(set(pairs)))
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABab"), st.text(max_size=5)), min_size=1, max_size=8))
