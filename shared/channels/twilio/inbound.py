@@ -5,7 +5,7 @@ Source: Twilio, "Twilio's request to your webhook URL" and "Outbound message sta
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
@@ -58,8 +58,7 @@ def verify(hook: Hook, account: Account) -> None:
 
 def receive(hook: Hook, _account: Account, *, product: Product) -> Received:
     """A message, what it changes, or a status of one of ours. Raises BadPayload where it is none of the vendor's."""
-    fields = signature.fields_of(hook).first
-    everything = "".join(fields.values())
+    fields, everything = signature.fields_of(hook)
     if clean(everything) != everything:
         fields = {name: clean(value) for name, value in fields.items()}
     told = msgspec.convert(fields, _Told)
@@ -133,26 +132,27 @@ class _Request:
         )
         return [Item(address, peer, receipt)]
 
-    def _read(self, sender: Address) -> Iterator[MessageReceived | OptOutChanged | Unrecognised]:
+    def _read(self, sender: Address) -> Sequence[MessageReceived | OptOutChanged | Unrecognised]:
         told = self.told
         text = (told.body or told.button_text or told.list_title).strip()
         change = keywords.change_of(text, told.opt_out_type, vendor_blocks=self.product.vendor_blocks)
-        if change is not None:
-            yield OptOutChanged(
-                channel=self.product.channel,
-                keys=[key("opt_out", self.sid)],
-                sender=sender,
-                opted_out=change == "stop",
-                occurred_at=self.hook.received_at,
-                raw=self.raw,
-            )
-            if change == "stop" or keywords.is_only_a_keyword(text):
-                return
+        changes = [] if change is None else [self._opt_out(sender, change)]
+        if change == "stop" or (changes and keywords.is_only_a_keyword(text)):
+            return changes
         attachments = self._attachments()
         if text or attachments:
-            yield self._message(sender, text, attachments)
-        else:
-            yield self._unrecognised(sender)
+            return [*changes, self._message(sender, text, attachments)]
+        return [*changes, self._unrecognised(sender)]
+
+    def _opt_out(self, sender: Address, change: keywords.Change) -> OptOutChanged:
+        return OptOutChanged(
+            channel=self.product.channel,
+            keys=[key("opt_out", self.sid)],
+            sender=sender,
+            opted_out=change == "stop",
+            occurred_at=self.hook.received_at,
+            raw=self.raw,
+        )
 
     def _message(self, sender: Address, text: str, attachments: list[Attachment]) -> MessageReceived:
         at = self.hook.received_at
@@ -164,7 +164,7 @@ class _Request:
             occurred_at=at,
             text=text,
             # What an advertisement said that they wrote after.
-            subject=self.told.referral_headline,
+            subject=self.told.referral_headline.strip(),
             attachments=attachments,
             country=country_of(sender.value),
             reply_context=Context(to=sender.value, at=at).encode(),
@@ -183,7 +183,7 @@ class _Request:
 
     def _sender(self, value: str) -> Address | None:
         """A phone number, else what the channel knows people by who show none. None where it is neither."""
-        name = self.told.profile_name
+        name = self.told.profile_name.strip()
         if E164.fullmatch(value):
             return Address(kind="phone", value=value, name=name, verified_by="channel")
         is_known = "." in value if self.product.prefix else bool(value)

@@ -63,9 +63,9 @@ def _form(body: bytes) -> Fields:
         raise BadPayload("the form has too many fields", code="too_many_fields")
     # As they are these would be JSON's own marks; browsers and the vendor escape them.
     if body.isascii() and b'"' not in body and b"\\" not in body:
-        text = body.replace(b"+", b" ").replace(b"%", b"\\u00").replace(b"&", b'","').replace(b"=", b'":"')
+        text = body.replace(b"+", b" ").replace(b"&", b'","').replace(b"=", b'":"').replace(b"%", b"\\u00")
         try:
-            first = _read_object(b'{"' + text + b'"}')
+            first = _read_object(b'{"%b"}' % text)
         except msgspec.DecodeError:
             first = {}
         signed = _in_order(first)
