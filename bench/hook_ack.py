@@ -39,7 +39,7 @@ from shared.settings import Settings
 from tests import servers
 
 SECONDS = 0.3
-ROUNDS = 60
+STARTS, ROUNDS = 6, 8
 CONNECTIONS = (4, 32)
 # Messenger's path is what everything is compared with.
 CHANNELS = {
@@ -56,23 +56,24 @@ Found = Mapping[tuple[str, int], Sequence[Run]]
 async def measure(_postgres: servers.Postgres, kafka: str | None) -> list[Figure]:
     """Needs a broker: the ack is Kafka's. All apps stand; many short loads go round them, to and fro.
 
-    A machine that is shared drifts by more than the apps differ, but little from one load to the next.
+    A machine that is shared drifts by more than the apps differ, but little from one load to the next. One and the
+    same app differs from start to start too, by where its memory happens to lie: all are started several times.
     """
     if kafka is None:
         return []
     prefix = f"bench-{uuid4().hex[:8]}."
     await create_topics(Settings(kafka_bootstrap=kafka, kafka_prefix=prefix))
     found: dict[tuple[str, int], list[Run]] = {}
-    async with AsyncExitStack() as stack:
-        standing = {app: await stack.enter_async_context(_standing(app, kafka, prefix)) for app in APPS}
-        for app in APPS:
-            # The first is slow for reasons of its own: codecs, connections to brokers, caches.
-            await standing[app].load(max(CONNECTIONS), 1.0)
-        for turn in range(ROUNDS):
-            for connections in CONNECTIONS:
-                for app in APPS[:: 1 if turn % 2 else -1]:
-                    run = await standing[app].load(connections, SECONDS)
-                    found.setdefault((app, connections), []).append(run)
+    for _ in range(STARTS):
+        async with AsyncExitStack() as stack:
+            standing = [await stack.enter_async_context(_standing(app, kafka, prefix)) for app in APPS]
+            for each in standing:
+                # The first is slow for reasons of its own: codecs, connections to brokers, caches.
+                await each.load(max(CONNECTIONS), 2 * SECONDS)
+            for turn in range(ROUNDS):
+                for connections in CONNECTIONS:
+                    for each in standing[:: 1 if turn % 2 else -1]:
+                        found.setdefault((each.app, connections), []).append(await each.load(connections, SECONDS))
     return [figure for connections in CONNECTIONS for figure in _figures(found, connections)] + [
         Figure("hook_ack_at_32", _median(found["hooks", 32], "rate"), "requests/s", "hook_ack at 4 connections",
                _ratio(found["hooks", 32], found["hooks", 4]))
@@ -114,6 +115,7 @@ def _cpu(runs: Sequence[Run]) -> float:
 class _Standing:
     """A server with a load of its own; all servers have the one core, the loads and the broker the other."""
 
+    app: str
     server: psutil.Process
     input: asyncio.StreamWriter
     output: asyncio.StreamReader
@@ -135,7 +137,7 @@ async def _standing(app: str, kafka: str, prefix: str) -> AsyncIterator[_Standin
         async with _process("bench.load", url) as load:
             assert load.stdin is not None
             assert load.stdout is not None
-            yield _Standing(psutil.Process(server.pid), load.stdin, load.stdout)
+            yield _Standing(app, psutil.Process(server.pid), load.stdin, load.stdout)
 
 
 @asynccontextmanager
