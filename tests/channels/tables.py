@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes
+from email.policy import HTTP
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -142,16 +143,17 @@ def shown_request(request: httpx.Request) -> dict[str, Any]:
 
 
 def _sections(kind: str, content: bytes) -> list[Any]:
-    whole = message_from_bytes(f"content-type: {kind}\r\n\r\n".encode() + content)
+    whole = message_from_bytes(f"content-type: {kind}\r\n\r\n".encode() + content, policy=HTTP)
     return list(whole.get_payload())
 
 
 def _shown_section(section: Any) -> dict[str, Any]:
+    kind, content = section.get_content_type(), section.get_payload(decode=True)
     return {
         "name": section.get_param("name", header="content-disposition"),
         "filename": section.get_filename(),
-        "content-type": section.get_content_type(),
-        "body": json.loads(section.get_payload(decode=True)),
+        "content-type": kind,
+        "body": json.loads(content) if kind == "application/json" else content.decode(),
     }
 
 

@@ -29,7 +29,8 @@ WRITTEN: list[tuple[str, str, dict[str, Any], set[str]]] = [
      {"to": "support@alpenlicht.example", "sender": "camille@customers.sandbox.invalid", "subject": "Commande",
       "text": "Bonjour, où est ma commande ? Je l'attends depuis deux semaines."}, {"claire", "luc"}),
     ("mirakl", "mirakl/messages",
-     {"shop": "2002", "customer": "Carmen", "text": "Hola, el paquete llegó roto, quiero la devolución del dinero."},
+     {"shop": "2002", "customer": "Carmen", "text": "Hola, el paquete llegó roto, quiero la devolución del dinero.",
+      "files": [{"name": "roto.png", "content": base64.b64encode(PICTURE).decode()}]},
      {"lucia", "mateo"}),
 ]  # fmt: skip
 # As far as each vendor tells of a reply.
@@ -69,7 +70,8 @@ async def every_channel(run: Running) -> None:
     wish = await until(lambda: _called(run, callback), 60)
     assert wish["outcome"] == "talked"  # type: ignore[index]
     await _vendors_got_each_once(run)
-    await _the_picture_is_shown(run)
+    for channel in ("whatsapp", "mirakl"):
+        await _the_picture_is_shown(run, channel)
 
 
 async def _wished(run: Running) -> str:
@@ -124,8 +126,8 @@ async def _vendors_got_each_once(run: Running) -> None:
     assert agent["errors"] == customer["errors"] == []
 
 
-async def _the_picture_is_shown(run: Running) -> None:
-    (item,) = [item for item in await _conversations(run) if item["channel"] == "whatsapp"]
+async def _the_picture_is_shown(run: Running, channel: str) -> None:
+    (item,) = [item for item in await _conversations(run) if item["channel"] == channel]
 
     async def stored() -> Any:
         (attachment,) = [a for m in (await _shown(run, item["id"]))["messages"] for a in m["attachments"]]

@@ -5,7 +5,8 @@ from datetime import timedelta
 from shared.channels.contract import Channel
 from shared.channels.mirakl.examine import examine
 from shared.channels.mirakl.inbound import poll
-from shared.channels.mirakl.outbound import TEXT_LIMIT, ask, render, send
+from shared.channels.mirakl.media import locate
+from shared.channels.mirakl.outbound import MEDIA_LIMIT, TEXT_LIMIT, ask, render, send
 
 channel = Channel(
     name="mirakl",
@@ -15,8 +16,12 @@ channel = Channel(
     render=render,
     send=send,
     ask=ask,
+    locate=locate,
     examine=examine,
     text_limit=TEXT_LIMIT,
+    media_limit=MEDIA_LIMIT,
+    # The files go along with the text.
+    call_within=timedelta(seconds=95),
     # There is no idempotency key, but the thread can be read.
     resend_unproven=False,
     reopen_within=timedelta(days=30),

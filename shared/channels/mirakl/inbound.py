@@ -159,8 +159,13 @@ def address(account: Account, path: str) -> str:
 
 
 def headers(account: Account) -> dict[str, str]:
+    """What every call has that is answered with JSON. Raises InboxMisconfigured."""
+    return {**authorization(account), "Accept": "application/json"}
+
+
+def authorization(account: Account) -> dict[str, str]:
     """The bare key, without a scheme before it. Raises InboxMisconfigured."""
-    return {"Authorization": account.secret("api_key"), "Accept": "application/json"}
+    return {"Authorization": account.secret("api_key")}
 
 
 def thread_path(thread_id: str) -> str:

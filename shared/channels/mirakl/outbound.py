@@ -3,6 +3,7 @@
 Source: Mirakl Marketplace APIs, seller OpenAPI document: M12 (answer to a thread), M10 (one thread).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import msgspec
 
 from shared.accounts import Account, Inbox
-from shared.channels.contract import Part, Try
+from shared.channels.contract import Files, Part, Try
 from shared.channels.http import calling, instant
 from shared.channels.mirakl.inbound import (
     BREAKS_THE_FORM,
@@ -24,23 +25,56 @@ from shared.channels.mirakl.inbound import (
 )
 from shared.channels.text import clean, read_json, split, text_hash
 from shared.errors import BadPayload, OutcomeUnknown, Rejected
-from shared.events import SendReply
+from shared.events import Attachment, SendReply
 
 SHORTEST, TEXT_LIMIT = 3, 50_000
+# Of one message's files; text and files together may have 30 MB.
+FILES_BYTES = 25_000_000
+MEDIA_LIMIT = dict.fromkeys(("image", "audio", "video", "file"), FILES_BYTES)
 # Its clock and ours.
 SKEW = timedelta(minutes=5)
 
 
 def render(reply: SendReply) -> tuple[Part, ...]:
-    """One message of 3 to 50 000 characters. Raises Rejected for a shorter one, and for files."""
-    if reply.attachments:
-        raise Rejected("attachments to a marketplace's thread are not supported yet", code="attachments_unsupported")
-    text = clean(reply.text).strip()
-    if len(text) < SHORTEST:
+    """Messages of 3 to 50 000 characters; the last text takes files along, more of them follow with their names.
+
+    Raises Rejected for a shorter text without files, and for a file that we do not hold.
+    """
+    text, groups = clean(reply.text).strip(), _groups(reply.attachments)
+    if len(text) < SHORTEST and not (groups and not text):
         raise Rejected(f"the marketplace takes no text below {SHORTEST} characters", code="text_too_short")
     payload = _payload(reply.reply_context)
-    pieces = split(text, TEXT_LIMIT)
-    return tuple(Part("text", {**payload, "body": piece}, payload["thread"], piece) for piece in pieces)
+    messages: list[tuple[str, list[Attachment]]] = [(piece, []) for piece in split(text, TEXT_LIMIT)]
+    if messages and groups:
+        messages[-1] = (messages[-1][0], groups.pop(0))
+    # No file goes without a text; the brackets make the shortest name long enough.
+    messages += [(f"({', '.join(map(_name, group))})", group) for group in groups]
+    return tuple(
+        Part("text", payload | {"body": body} | ({"files": msgspec.to_builtins(files)} if files else {}),
+             payload["thread"], body)
+        for body, files in messages
+    )  # fmt: skip
+
+
+def _groups(attachments: Sequence[Attachment]) -> list[list[Attachment]]:
+    """As many files together as one message may have. Raises Rejected."""
+    groups: list[list[Attachment]] = []
+    size = 0
+    for attachment in attachments:
+        if not attachment.sha256:
+            raise Rejected(
+                "the marketplace takes uploads, and a file is not held here", code="attachment_without_bytes"
+            )
+        size += attachment.size or 0
+        if not groups or size > FILES_BYTES:
+            groups.append([])
+            size = attachment.size or 0
+        groups[-1].append(attachment)
+    return groups
+
+
+def _name(attachment: Attachment) -> str:
+    return clean(attachment.name).strip() or "attachment"
 
 
 def _payload(reply_context: bytes) -> dict[str, Any]:
@@ -59,12 +93,14 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     """The new message's id. There is no idempotency key: OutcomeUnknown is followed by `ask`."""
     payload = attempt.part.payload
     message = {"body": payload["body"], "to": payload["to"]}
+    # A part that names its own content type and no file, as in the document's own example; else it is a 415.
+    parts: list[Any] = [("message_input", (None, msgspec.json.encode(message), "application/json"))]
+    parts += [("files", await _uploaded(stored, attempt.files)) for stored in payload.get("files", ())]
     with calling():
         response = await http.post(
             address(account, f"{thread_path(payload['thread'])}/message"),
             params={"shop_id": inbox.address},
-            # A part that names its own content type and no file, as in the document's own example; else it is a 415.
-            files={"message_input": (None, msgspec.json.encode(message), "application/json")},
+            files=parts,
             headers=headers(account),
         )
     if response.status_code != 201:
@@ -78,10 +114,18 @@ async def send(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: I
     return str(message_id)
 
 
-async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str | None:
-    """The id of our newest message with the same text that is no other part's; None where the thread has none since.
+async def _uploaded(stored: Mapping[str, Any], files: Files | None) -> tuple[str, bytes, str]:
+    """Name, bytes and type. Raises Rejected and Unavailable; nothing has been sent by then."""
+    if files is None:
+        raise Rejected("nothing can read the file", code="attachment_without_bytes")
+    attachment = msgspec.convert(stored, Attachment)
+    return _name(attachment), await files.read(attachment), attachment.media_type or "application/octet-stream"
 
-    Neither has it where ours is older than what it answers: an earlier answer in the same words proves nothing.
+
+async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: Inbox) -> str | None:
+    """The id of our newest message with the same text and files that is no other part's; None where there is none.
+
+    Neither is one where ours is older than what it answers: an earlier answer in the same words proves nothing.
     Raises what `all_messages` raises, and BadPayload where one of ours cannot be read.
     """
     payload = attempt.part.payload
@@ -90,7 +134,7 @@ async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: In
     if "after" in payload:
         since = max(since, instant(payload["after"]))
     try:
-        said = [(instant(m["date_created"]), str(m["id"])) for m in messages if _says(m, payload["body"])]
+        said = [(instant(m["date_created"]), str(m["id"])) for m in messages if _says(m, payload)]
     except BREAKS_THE_FORM:
         # It might be this very message.
         raise BadPayload("a message of ours breaks the documented form", code="broken_item") from None
@@ -98,10 +142,13 @@ async def ask(http: httpx.AsyncClient, attempt: Try, account: Account, inbox: In
     return max(found, default=(None, None))[1]
 
 
-def _says(message: Any, body: str) -> bool:
-    """Whether the shop wrote it and it reads like this, as it was sent or as the platform shows it."""
+def _says(message: Any, payload: Mapping[str, Any]) -> bool:
+    """Whether the shop wrote it with as many files, and it reads like this, as it was sent or as it is shown."""
     if not isinstance(message, dict) or not isinstance(message.get("from"), dict):
         return False
     if message["from"].get("type") != "SHOP_USER":
         return False
+    if len(message.get("attachments") or ()) != len(payload.get("files", ())):
+        return False
+    body = payload["body"]
     return text_hash(plain(message["body"])) in (text_hash(body), text_hash(plain(body)))
