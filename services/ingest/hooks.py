@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,8 @@ T = TypeVar("T")
 SPOOL_SHARE = 0.5
 # A vendor sends at once; whoever drips would hold one of the few places.
 BODY_WITHIN = 10.0
+# More than this is read aside: it could take long enough to hold up everybody else's requests.
+LARGE = 100_000
 RETRY_AFTER = (b"retry-after", b"5")
 OUR_FAULT = "This failed on our side; try again"
 TOO_MANY = "Too many requests at once; try again"
@@ -187,7 +190,8 @@ class Hooks:
             metrics.items(channel.name, type(getattr(item, "data", item)).__name__).inc()
         until = time.perf_counter() + within
         items = await self._safe(self._outlet.keep(received.items, account, within / 2))
-        records = seal(items, account, hook.received_at)
+        sealing = partial(seal, items, account, hook.received_at)
+        records = sealing() if len(hook.body) <= LARGE else await asyncio.to_thread(sealing)
         all_clear = self.rejections.authentic(account.id, hook.received_at)
         if all_clear is not None:
             records.append(encode(_alert(all_clear)))
@@ -203,7 +207,9 @@ class Hooks:
             await self._rejected(hook, account, error, within)
             raise _Refusal(401, "The request is not signed by this account's vendor", error.code) from None
         try:
-            return channel.receive(hook, account)
+            if len(hook.body) <= LARGE:
+                return channel.receive(hook, account)
+            return await asyncio.to_thread(channel.receive, hook, account)
         except BadPayload as error:
             refusal = _Refusal(400, "The body does not have this channel's form", error.code)
             letter = dead(account, hook.body, error.code, str(error), hook.received_at)

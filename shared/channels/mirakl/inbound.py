@@ -3,6 +3,7 @@
 Source: Mirakl Marketplace APIs, seller OpenAPI document: M11 (list of threads), M10 (one thread), OR11 (orders).
 """
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -221,7 +222,10 @@ async def _items(
             except (BadPayload, Rejected) as error:
                 # Those that are in the list are shown all the same.
                 items.append(_bad(raw, inbox.address, error.code, str(error)))
-        items += [_item(thread, message) for message in sorted(messages, key=_written_at)]
+        for message in sorted(messages, key=_written_at):
+            items.append(_item(thread, message))
+            # A body of 50 000 characters may take milliseconds, and a thread has up to a thousand.
+            await asyncio.sleep(0)
     return items
 
 

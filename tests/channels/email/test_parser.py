@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from shared.channels.email import parser as parsing
 from shared.channels.email.parser import Given, Parser, parser
 from tests.channels.email.sample import ACCOUNT, INBOX
 from tests.channels.email.test_inbound import ALTERNATIVE, AT, OURS, a_report, mail, seen
+from tests.watched import watched
 
 
 def given(raw: bytes) -> Given:
@@ -60,17 +60,6 @@ async def test_a_mail_that_takes_too_long_is_a_dead_letter_and_its_neighbours_ar
 
 async def test_the_loop_goes_on_while_mails_are_read() -> None:
     """The largest and the most tangled mails, and how long they hold the loop meanwhile."""
-    longest = busiest = 0.0
-
-    async def watch() -> None:
-        nonlocal longest, busiest
-        last, spent = time.perf_counter(), time.thread_time()
-        while True:
-            await asyncio.sleep(0.005)
-            now, spent_now = time.perf_counter(), time.thread_time()
-            longest, busiest = max(longest, now - last), max(busiest, spent_now - spent)
-            last, spent = now, spent_now
-
     deep = b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(2000))
     mails = [
         mail("x" * 25_000_000),
@@ -80,13 +69,12 @@ async def test_the_loop_goes_on_while_mails_are_read() -> None:
     ]
     async with parser() as reader:
         await kinds(reader, mail())
-        watching = asyncio.create_task(watch())
-        for raw in mails:
-            await kinds(reader, raw)
-        watching.cancel()
-    assert busiest < 0.2
+        async with watched() as held:
+            for raw in mails:
+                await kinds(reader, raw)
+    assert held.busiest < 0.2
     # Beside other tests the process itself waits for its turn, so what is no work of the loop's thread has more time.
-    assert longest < 1.0
+    assert held.longest < 1.0
 
 
 async def test_with_its_last_user_the_process_ends() -> None:
