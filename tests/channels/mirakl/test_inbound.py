@@ -1,5 +1,6 @@
 """Polling Mirakl beyond the payload tables: cursors, overlap, what is asked seldom, bodies that mean harm."""
 
+import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from shared.events import MessageReceived
 from tests.channels.mirakl.marketplace import DROPPED, listening
 from tests.channels.mirakl.sample import ACCOUNT, INBOX, THREAD
 from tests.channels.tables import Vendor
+from tests.watched import watched
 
 BUYER = {"type": "CUSTOMER", "id": "8812", "display_name": "Marie L."}
 ORDERS = {"status": 200, "body": {"orders": [{"order_id": "C-1", "customer": {"locale": "nl_BE"}}], "total_count": 1}}
@@ -203,3 +205,14 @@ def test_no_body_takes_long_to_read(seed: str) -> None:
     plain(body)
     plain(f"<a {body}")
     assert time.perf_counter() - started < 0.5
+
+
+async def test_a_thread_of_long_bodies_does_not_hold_the_loop() -> None:
+    messages = a_thread()["messages"] * 100
+    thread = a_thread(messages=[message | {"id": str(n), "body": "<p>" * 16_000} for n, message in enumerate(messages)])
+    content = json.dumps(a_page(thread)["body"]).encode()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
+    async with httpx.AsyncClient(transport=transport) as http, watched() as held:
+        (page,) = [page async for page in channel.poll(http, ACCOUNT, INBOX, "")]
+    assert len(page.items) == 100
+    assert held.busiest < 0.2
