@@ -22,7 +22,7 @@ from fastapi import FastAPI
 
 from bench.figures import Figure
 from bench.load import request
-from bench.vendors import PUBLIC_URL, directory
+from bench.vendors import PUBLIC_URL, directory, target
 from services.ingest.hooks import Hooks
 from services.ingest.outlet import Outlet
 from services.ingest.seal import seal
@@ -33,6 +33,7 @@ from shared.bus.kafka import bus_of
 from shared.channels import messenger, twilio, whatsapp
 from shared.channels.contract import Hook
 from shared.channels.messenger.inbound import receive
+from shared.channels.twilio import phone
 from shared.events import Record
 from shared.objects import FolderStore
 from shared.settings import Settings
@@ -44,7 +45,7 @@ CONNECTIONS = (4, 32)
 # Messenger's path is what everything is compared with.
 CHANNELS = {
     "hooks": messenger.channel, "whatsapp": whatsapp.channel, "twilio_whatsapp": twilio.whatsapp,
-    "twilio_sms": twilio.sms,
+    "twilio_sms": twilio.sms, "phone": phone.channel,
 }  # fmt: skip
 YARDSTICKS = ("bare_asgi_same_ack", "empty_fastapi_route", "send_and_wait")
 APPS = (*CHANNELS, *YARDSTICKS)
@@ -200,7 +201,7 @@ async def serve(app: str, kafka: str, prefix: str) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    sys.stdout.write(f"http://127.0.0.1:{port}/hooks/{channel.name}/token\n")
+    sys.stdout.write(f"http://127.0.0.1:{port}{target(channel.name)}\n")
     sys.stdout.flush()
     await task
 

@@ -21,8 +21,9 @@ DIFFERENT = 10_000
 def request(url: str, n: int) -> bytes:
     """One signed message of the vendor whose channel the address names."""
     parts = urlsplit(url)
-    headers, body = MAKERS[parts.path.split("/")[2]](parts.path, n)
-    head = [f"POST {parts.path} HTTP/1.1", f"host: {parts.netloc}", *(f"{name}: {headers[name]}" for name in headers)]
+    target = url.partition(parts.netloc)[2]
+    headers, body = MAKERS[parts.path.split("/")[2]](target, n)
+    head = [f"POST {target} HTTP/1.1", f"host: {parts.netloc}", *(f"{name}: {headers[name]}" for name in headers)]
     return "\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body
 
 

@@ -1,4 +1,7 @@
-"""What the load says to the hooks: each vendor's signed message of about 1.2 KB, and the account that takes it."""
+"""What the load says to the hooks: each vendor's signed message, of a telephone what becomes of a call.
+
+A message has some 900 to 1 250 bytes, the same text for all.
+"""
 
 import base64
 import hashlib
@@ -9,15 +12,16 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from shared.accounts import Account, Directory, Inbox
+from shared.channels.twilio.phone.state import CallState, address_of, seal
 from shared.ids import derived_id
 
 SECRET = b"bench-app-secret"
 PUBLIC_URL = "https://hooks.example.com"
 TEXT = "Wo bleibt meine Bestellung? " * 24
 ACCOUNT_SID = "AC" + "0" * 32
-NUMBER = "+4917604069010"
+NUMBER, CUSTOMER = "+4917604069010", "+4917604069011"
 
-# The headers that matter and the body of message `n`, for the path that it goes to.
+# The headers that matter and the body of message `n`, for the path and query that it goes to.
 Make = Callable[[str, int], tuple[Mapping[str, str], bytes]]
 
 
@@ -63,12 +67,27 @@ def twilio_sms(path: str, n: int) -> tuple[Mapping[str, str], bytes]:
 
 def _twilio(path: str, n: int, prefix: str, **more: str) -> tuple[Mapping[str, str], bytes]:
     sid = f"SM{n:08x}{time.time_ns():024x}"
-    fields = {
+    return _signed(path, {
         "MessageSid": sid, "SmsSid": sid, "SmsMessageSid": sid, "AccountSid": ACCOUNT_SID, "ApiVersion": "2010-04-01",
         "From": f"{prefix}+49176040{n % 500:05d}", "To": prefix + NUMBER, "Body": TEXT, "NumMedia": "0",
         "NumSegments": "1", "SmsStatus": "received", **more,
-    }  # fmt: skip
-    text = f"{PUBLIC_URL}{path}" + "".join(name + fields[name] for name in sorted(fields))
+    })  # fmt: skip
+
+
+def phone(target: str, n: int) -> tuple[Mapping[str, str], bytes]:
+    """The customer's telephone has rung off."""
+    called = {f"{end}{what}": "" for end in ("Called", "Caller", "From", "To") for what in ("City", "State", "Zip")}
+    return _signed(target, {
+        **called, "AccountSid": ACCOUNT_SID, "ApiVersion": "2010-04-01", "CallSid": f"CA{n:08x}{time.time_ns():024x}",
+        "CallStatus": "completed", "CallDuration": "42", "Duration": "1", "Direction": "outbound-dial",
+        "Called": CUSTOMER, "To": CUSTOMER, "Caller": NUMBER, "From": NUMBER, "CalledCountry": "DE", "ToCountry": "DE",
+        "CallerCountry": "DE", "FromCountry": "DE", "SequenceNumber": "3", "CallbackSource": "call-progress-events",
+        "Timestamp": "Mon, 03 Aug 2026 09:00:00 +0000",
+    })  # fmt: skip
+
+
+def _signed(target: str, fields: Mapping[str, str]) -> tuple[Mapping[str, str], bytes]:
+    text = f"{PUBLIC_URL}{target}" + "".join(name + fields[name] for name in sorted(fields))
     signature = base64.b64encode(hmac.new(SECRET, text.encode(), hashlib.sha1).digest()).decode()
     headers = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", "x-twilio-signature": signature}
     return headers, urlencode(fields).encode()
@@ -76,7 +95,21 @@ def _twilio(path: str, n: int, prefix: str, **more: str) -> tuple[Mapping[str, s
 
 MAKERS: Mapping[str, Make] = {
     "messenger": messenger, "whatsapp": whatsapp, "twilio_whatsapp": twilio_whatsapp, "twilio_sms": twilio_sms,
+    "phone": phone,
 }  # fmt: skip
+
+
+def target(channel: str) -> str:
+    """Where the channel's webhooks come, those of a call with its state."""
+    path = f"/hooks/{channel}/token"
+    if channel != "phone":
+        return path
+    (account,) = directory(channel).accounts.values()
+    state = CallState(
+        reference="0192f1a4-6c10-7000-8000-000000000003", line=NUMBER, customer=CUSTOMER, whisper=TEXT[:80],
+        language="de",
+    )  # fmt: skip
+    return address_of(path, "customer", seal(state, account)).partition("#")[0]
 
 
 def directory(channel: str) -> Directory:

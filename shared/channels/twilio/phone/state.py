@@ -5,6 +5,8 @@ Sealed with a key that derives from the account's auth token, and so unreadable 
 
 import base64
 import hmac
+from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlencode
 
 import msgspec
@@ -37,7 +39,13 @@ def seal(state: CallState, account: Account) -> str:
 
 def unseal(sealed: str, account: Account) -> CallState:
     """Raises BadPayload for what we did not seal."""
-    keys = [_key(token) for token in tokens(account)]
+    return _opened(sealed, tuple(tokens(account)))
+
+
+# All webhooks of a call bring the same.
+@lru_cache(maxsize=1000)
+def _opened(sealed: str, tokens: Sequence[str]) -> CallState:
+    keys = [_key(token) for token in tokens]
     if not keys:
         raise BadPayload("the account has no token to open the call's state with", code="bad_state")
     try:
