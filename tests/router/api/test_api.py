@@ -2,9 +2,15 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
 
 from services.router.check import check
+from services.router.store import screens
 from services.router.timers import lapse_offers
+from shared.db.transaction import Transaction
 from shared.ids import new_id
 from tests.router.api.conftest import Client
 from tests.router.test_dispatch import round_, sweep
@@ -334,3 +340,22 @@ async def test_what_needs_no_reply_waits_for_nobody_any_more(api: Client) -> Non
     answer = await api.post(f"{waiting}/no-reply-needed", body={})
     assert (answer.status_code, answer.json()["state"]) == (200, "resolved")
     assert await api.world.value("SELECT count(*) FROM router.queue") == 0
+
+
+async def test_a_document_is_of_one_instant_and_its_etag_with_it(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await api.held()
+    messages = screens.messages
+
+    async def after_a_note(tx: Transaction, conversation_id: UUID) -> list[dict[str, Any]]:
+        """Somebody writes while the document is being put together."""
+        monkeypatch.setattr(screens, "messages", messages)
+        assert (await api.post(f"{path}/notes", body={"text": "careful"})).status_code == 201
+        return await messages(tx, conversation_id)
+
+    before = await api.get(path)
+    monkeypatch.setattr(screens, "messages", after_a_note)
+    meanwhile = await api.get(path)
+    assert (meanwhile.headers["etag"], len(meanwhile.json()["messages"])) == (before.headers["etag"], 1)
+    after = await api.get(path)
+    assert after.headers["etag"] != before.headers["etag"]
+    assert len(after.json()["messages"]) == 2
