@@ -98,6 +98,7 @@ async def _apply_receipts(
     if unseen:
         known |= {part["id"]: part for part in await store.parts_by_id(tx, unseen)}
     state = {id_: part["receipt"] for id_, part in known.items()}
+    codes: dict[UUID, str] = {}
     touched: set[UUID] = set()
     suppressed = []
     for row in rows:
@@ -113,8 +114,9 @@ async def _apply_receipts(
                 touched.add(part["reply_id"])
             if joined != state[part["id"]]:
                 state[part["id"]] = joined
+                codes[part["id"]] = row["code"] if joined == "failed" else ""
                 touched.add(part["reply_id"])
-    moved = [(id_, receipt) for id_, receipt in state.items() if receipt != known[id_]["receipt"]]
+    moved = [(id_, receipt, codes[id_]) for id_, receipt in state.items() if receipt != known[id_]["receipt"]]
     await store.set_receipts(tx, moved)
     if suppressed:
         await store.suppress(tx, suppressed)
@@ -191,7 +193,7 @@ async def catch_up(tx: Transaction, part: Any, external_id: str) -> None:
     for state in earlier:
         receipt = join(receipt, state)
     if receipt != part["receipt"]:
-        await store.set_receipts(tx, [(part["id"], receipt)])
+        await store.set_receipts(tx, [(part["id"], receipt, "")])
 
 
 async def release_echoes(tx: Transaction, limit: int) -> int:

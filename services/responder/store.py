@@ -398,15 +398,14 @@ async def parts_of_peers(tx: Transaction, peers: Sequence[tuple[UUID, str]], sin
     )
 
 
-async def set_receipts(tx: Transaction, rows: Sequence[tuple[UUID, str]]) -> None:
-    """(part, receipt)."""
+async def set_receipts(tx: Transaction, rows: Sequence[tuple[UUID, str, str]]) -> None:
+    """(part, receipt, why it failed)."""
     await tx.execute(
         """
-        UPDATE responder.part AS p SET receipt = r.receipt, receipt_at = $3
-        FROM unnest($1::uuid[], $2::text[]) AS r (id, receipt) WHERE p.id = r.id
+        UPDATE responder.part AS p SET receipt = r.receipt, receipt_at = $4, code = r.code
+        FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (id, receipt, code) WHERE p.id = r.id
         """,
-        [id_ for id_, _ in rows],
-        [receipt for _, receipt in rows],
+        *([row[n] for row in rows] for n in range(3)),
         tx.now,
     )
 

@@ -68,7 +68,8 @@ def _accepted(
     receipt = receipts.of_reply([receipts.join("accepted", part["receipt"]) for part in parts])
     if receipt != told and receipt != "accepted":
         at = max((part["receipt_at"] for part in parts if part["receipt_at"]), default=tx.now)
-        data.append(ReplyProgressed(**ids, state=receipt, at=at))  # type: ignore[arg-type]
+        code = next((part["code"] for part in parts if part["receipt"] == receipt == "failed"), "")
+        data.append(ReplyProgressed(**ids, state=receipt, at=at, code=code))  # type: ignore[arg-type]
         told = receipt
     return "accepted", "", told, data
 

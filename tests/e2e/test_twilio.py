@@ -99,7 +99,7 @@ async def test_a_late_failure_shows_why(database_url: str, tmp_path: Path) -> No
         await write(run, GERMAN_SMS, "Wo bleibt meine Bestellung denn nun?", "sms")
         conversation = await answer(run, ("anna", "bernd"), "Morgen ist sie da.")
         reply = await reply_of(run, conversation, {"failed"})
-        assert reply["state"] == "failed"
+        assert (reply["state"], reply["reason"]) == ("failed", "phone_unreachable")
         assert len(await carried(run)) == 1
 
 

@@ -121,7 +121,8 @@ async def test_an_answer_that_fails_late_says_why(database_url: str, tmp_path: P
         await run.post(f"{path}/reply", "anna", {"text": "Morgen ist es da."})
 
         async def failed() -> bool:
-            return [m["state"] for m in await messages(run, path, "reply")] == ["failed"]
+            (reply,) = await messages(run, path, "reply")
+            return (reply["state"], reply["reason"]) == ("failed", "undeliverable")
 
         await until(failed)
 

@@ -278,6 +278,20 @@ async def test_receipts_before_the_answer_count_when_it_is_known(database_url: s
         await s.until(lambda: [p.state for p in s.of(ReplyProgressed)] == ["delivered", "read"])
 
 
+async def test_a_late_failure_says_why_and_what_arrived_all_the_same_does_not(database_url: str) -> None:
+    vendor = Vendor()
+    async with stage(database_url, vendor) as s:
+        await s.send("x|y")
+        await s.until(lambda: s.of(ReplyAccepted))
+        await s.publish(s.receipt("delivered", external_ids=["id-1"]))
+        await s.publish(s.receipt("failed", external_ids=["id-2"], code="window_closed"))
+        await s.until(lambda: s.of(ReplyProgressed))
+        await s.publish(s.receipt("delivered", external_ids=["id-2"]))
+        await s.until(lambda: len(s.of(ReplyProgressed)) == 2)
+        told = [(p.state, p.code) for p in s.of(ReplyProgressed)]
+        assert told == [("failed", "window_closed"), ("delivered", "")]
+
+
 async def test_an_echo_that_nothing_explains_was_made_elsewhere_once(database_url: str) -> None:
     async with stage(database_url, Vendor()) as s:
         await s.publish(s.echo("von Hand", "foreign"))
