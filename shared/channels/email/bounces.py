@@ -7,7 +7,7 @@ names a Message-ID that we made: anybody can forge the rest.
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from email.errors import MessageError
 from email.message import EmailMessage, Message
@@ -18,7 +18,7 @@ from flufl.bounce import all_failures
 
 from shared.accounts import Account
 from shared.channels.email.compose import OWN_ID, own_part
-from shared.channels.email.headers import field, mailboxes
+from shared.channels.email.headers import field, mailboxes, people
 from shared.channels.text import key
 from shared.events import ReceiptReceived, ReceiptState
 
@@ -50,14 +50,16 @@ def has_signals(message: Message) -> bool:
 def read(message: EmailMessage | Message, account: Account, at: datetime) -> ReceiptReceived | None:
     """What a report says of a mail of ours; None for every other mail, and for a report of a mail that is not ours.
 
-    `code` is the enhanced status where it failed. A delay is no news. A report about a report names no mail of ours.
+    `code` is the enhanced status where it failed. A delay is no news, nor is what became of a copy: whom we answer has
+    the mail all the same. A report about a report names no mail of ours.
     """
     if not has_signals(message):
         return None
     message_id, part_id = ours(message, account)
     if not part_id:
         return None
-    told = _disposition(message) or _delivery(message) or _second_opinion(message)
+    copies = _copies(message, message_id)
+    told = _disposition(message) or _delivery(message, copies) or _second_opinion(message, copies)
     if told is None:
         return None
     state, code, recipient = told
@@ -88,6 +90,22 @@ def ours(message: Message, account: Account) -> tuple[str, str]:
                 whole = re.match(r"[^\s<>]+", text[match.start() :].lstrip("<"))
                 return (f"<{whole[0]}>" if whole else ""), str(part)
     return "", ""
+
+
+def _copies(message: Message, message_id: str) -> set[str]:
+    """Who had but a copy of the mail that the report is about, as far as it brings that mail's header."""
+    for part in _parts(message):
+        if part is message:
+            continue
+        if part.get_content_type() == "text/rfc822-headers":
+            header = BytesParser(policy=compat32).parsebytes(_text(part).encode("ascii", "replace"), headersonly=True)
+        elif field(part, "message-id").strip() == message_id:
+            header = part
+        else:
+            continue
+        to, cc = (people(header, (name,)) for name in ("to", "cc"))
+        return {one.address for one in cc} - {one.address for one in to}
+    return set()
 
 
 def _texts(message: Message) -> Iterator[str]:
@@ -146,8 +164,8 @@ def _decoded(part: Message) -> str:
         return ""
 
 
-def _delivery(message: Message) -> tuple[ReceiptState, str, str] | None:
-    """State, code and recipient by RFC 3464."""
+def _delivery(message: Message, copies: Container[str]) -> tuple[ReceiptState, str, str] | None:
+    """State, code and recipient by RFC 3464, of the first recipient who had more than a copy."""
     for part in _parts(message):
         is_status = part.get_content_type() in STATUS_TYPES
         if not is_status and not _looks_like_status(part):
@@ -155,6 +173,8 @@ def _delivery(message: Message) -> tuple[ReceiptState, str, str] | None:
         for block in _blocks(part):
             action = str(block.get("action", "")).strip().lower()
             recipient = _recipient(block)
+            if recipient in copies:
+                continue
             if action == "failed":
                 return "failed", _status(block), recipient
             if action == "delivered":
@@ -203,7 +223,7 @@ def _disposition(message: Message) -> tuple[ReceiptState, str, str] | None:
     return None
 
 
-def _second_opinion(message: Message) -> tuple[ReceiptState, str, str] | None:
+def _second_opinion(message: Message, copies: Container[str]) -> tuple[ReceiptState, str, str] | None:
     """A report without a status part, by the patterns of flufl.bounce and the codes in its text."""
     if any(part.get_content_type() in (*STATUS_TYPES, *NOTICE_TYPES) for part in _parts(message)):
         return None
@@ -213,8 +233,10 @@ def _second_opinion(message: Message) -> tuple[ReceiptState, str, str] | None:
         return None
     if not permanent or temporary:
         return None
-    first = sorted(permanent)[0]
-    recipient = (first.decode("ascii", "replace") if isinstance(first, bytes) else str(first)).lower()
+    found = [(one.decode("ascii", "replace") if isinstance(one, bytes) else str(one)).lower() for one in permanent]
+    recipient = next((one for one in sorted(found) if one not in copies), None)
+    if recipient is None:
+        return None
     text = " ".join(_text(part) for part in _parts(message) if not part.is_multipart())
     code = STATUS.search(text)
     return "failed", code[1] if code else "", recipient

@@ -99,6 +99,45 @@ def test_a_delivery_that_is_reported() -> None:
     assert seen(a_report(STATUS.replace("failed", "delivered").replace("5.1.1", "2.0.0"))).state == "delivered"
 
 
+BOTH = f"{ID}\nTo: Marie <Marie@example.com>\nCc: paul@example.com"
+OF_PAUL = STATUS.replace("marie", "paul")
+
+
+@pytest.mark.parametrize("kind", ["message/rfc822", "text/rfc822-headers"])
+def test_a_copy_that_came_back_says_nothing_of_the_answer(kind: str) -> None:
+    def about(status: str) -> Any:
+        return seen(a_report(status, original=BOTH).replace("message/rfc822", kind))
+
+    assert about(OF_PAUL) is None
+    assert about(STATUS).peer == "marie@example.com"
+    for first in (OF_PAUL, OF_PAUL.replace("failed", "delivered")):
+        found = about(f"{first}\n{STATUS.partition(chr(10) * 2)[2]}")
+        assert (found.state, found.peer) == ("failed", "marie@example.com")
+
+
+def test_a_copy_that_came_back_in_words_alone_says_nothing_either() -> None:
+    in_words = f"""From: MAILER-DAEMON@mx.example
+Content-Type: multipart/mixed; boundary=b
+
+--b
+
+Hi. This is the qmail-send program at mx.example.
+
+<%s>:
+Sorry, no mailbox here by that name. (#5.1.1)
+
+--b
+Content-Type: message/rfc822
+
+Message-ID: {BOTH}
+
+Hello
+--b--
+"""
+    assert seen(in_words % "marie@example.com").state == "failed"
+    assert seen(in_words % "paul@example.com") is None
+
+
 def test_a_forged_report_is_nothing() -> None:
     assert seen(a_report(STATUS, original=ID.replace("0b54", "0b55"))) is None
     assert seen(a_report(STATUS, original="<somebody@else.example>")) is None
