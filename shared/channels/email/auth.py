@@ -6,6 +6,8 @@ from email.message import Message
 
 from shared.channels.email.headers import fields
 
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+PLAIN = re.compile(r"[\w.@-]*", re.ASCII)
 COMMENT = re.compile(r"\([^()]*\)")
 DMARC = re.compile(r"^\s*dmarc\s*=\s*([a-z]+)\b(.*)$", re.IGNORECASE | re.DOTALL)
 HEADER_FROM = re.compile(r"\bheader\.from\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
@@ -20,10 +22,18 @@ def is_verified(message: Message, sender: str, trusted: Sequence[str]) -> bool:
     """
     wanted = {name.lower() for name in trusted}
     for value in fields(message, "authentication-results"):
-        server, results = _split(COMMENT.sub("", value))
+        server, results = _split(_bare(value))
         if server in wanted:
             return _passes(results, sender)
     return False
+
+
+def _bare(value: str) -> str:
+    """Without comments, nor what a stranger may have put into quotes: an envelope's sender may look like results."""
+    value = QUOTED.sub(lambda quoted: quoted[1] if PLAIN.fullmatch(quoted[1]) else "", value)
+    while (shorter := COMMENT.sub("", value)) != value:
+        value = shorter
+    return value
 
 
 def _split(value: str) -> tuple[str, list[str]]:
@@ -36,12 +46,12 @@ def _split(value: str) -> tuple[str, list[str]]:
 
 
 def _passes(results: Sequence[str], sender: str) -> bool:
-    domain = sender.rpartition("@")[2]
-    for result in results:
-        match = DMARC.match(result)
-        if match is None:
-            continue
-        named = HEADER_FROM.search(match[2])
-        same = named is None or named[1].lower().rpartition("@")[2].rstrip(".") == domain
-        return match[1].lower() == "pass" and same
-    return False
+    """Where several results stand there, whatever put them there, all of them have to."""
+    found = [match for match in map(DMARC.match, results) if match is not None]
+    return bool(found) and all(_is_pass(match, sender.rpartition("@")[2]) for match in found)
+
+
+def _is_pass(match: re.Match[str], domain: str) -> bool:
+    named = HEADER_FROM.search(match[2])
+    same = named is None or named[1].lower().rpartition("@")[2].rstrip(".") == domain
+    return match[1].lower() == "pass" and same

@@ -172,6 +172,8 @@ def test_a_mail_of_nobody_is_shown_and_cannot_be_answered() -> None:
 
 
 PASS = "mx.shop.example; dmarc=pass header.from=example.com"
+ENVELOPE = '; dmarc=pass header.from=example.com; ("@evil.example'
+HELO = "smtp.helo=x;dmarc=pass;y"
 VERIFIED = {
     "by_our_border": ({"Authentication_Results": PASS}, True),
     "by_another_server": ({"Authentication_Results": PASS.replace("mx.shop", "mx.evil")}, False),
@@ -180,6 +182,11 @@ VERIFIED = {
     "two_senders": ({"Authentication_Results": PASS, "From": "a@evil.example, marie@example.com"}, False),
     "two_headers": ({"Authentication_Results": PASS, "From": "marie@example.com\nFrom: a@evil.example"}, False),
     "nothing_said": ({}, False),
+    "in_quotes": ({"Authentication_Results": PASS.replace("example.com", '"example.com"')}, True),
+    "in_comments": ({"Authentication_Results": PASS.replace("pass", "pass (p=NONE (sp=NONE); dis=NONE)")}, True),
+    "forged_in_quotes": ({"Authentication_Results": f'mx.shop.example; spf=pass smtp.mailfrom="{ENVELOPE}'}, False),
+    "forged_in_a_comment": ({"Authentication_Results": f'mx.shop.example; spf=pass (of "x){ENVELOPE} it)'}, False),
+    "forged_beside": ({"Authentication_Results": f"mx.shop.example; spf=pass {HELO}; dmarc=fail"}, False),
 }
 
 
@@ -404,9 +411,11 @@ def test_a_bounce_of_somebody_elses_mail_or_of_a_bounce_is_shown_and_nothing_mor
         assert message(a_report(original)).automatic
 
 
-def test_a_delay_is_shown_in_the_thread_of_what_is_delayed() -> None:
-    raw = a_report(OURS).replace(b"failed", b"delayed").replace(b"5.1.1", b"4.4.1")
-    assert (message(raw).automatic, message(raw).thread) == (True, THREAD)
+def test_a_delay_and_a_copy_that_came_back_are_shown_in_the_thread_of_the_mail() -> None:
+    delay = a_report(OURS).replace(b"failed", b"delayed").replace(b"5.1.1", b"4.4.1")
+    copy = a_report(f"{OURS}\nTo: paul@example.com\nCc: marie@example.com")
+    for raw in (delay, copy):
+        assert (message(raw).automatic, message(raw).thread) == (True, THREAD)
 
 
 # bounds
