@@ -36,10 +36,11 @@ FLAGS = rb"(\Answered \Flagged \Deleted \Seen \Draft)"
 class Trouble(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the store does wrong, `times` times: `drop` ends the connection in the middle of a mail (or of `login`),
 
-    `garble` answers what is no IMAP, `refuse` says NO, `hang` says nothing for `seconds`.
+    `garble` answers what is no IMAP, `withhold` gives no bytes of the mail, `refuse` says NO, `hang` says nothing for
+    `seconds`.
     """
 
-    mode: Literal["drop", "garble", "refuse", "hang"]
+    mode: Literal["drop", "garble", "withhold", "refuse", "hang"]
     stage: Literal["login", "select", "fetch"] = "fetch"
     # The mails with this UID alone.
     uid: int | None = None
@@ -328,6 +329,9 @@ class Connection:
     async def _stumble(self, trouble: Trouble, number: int, mail: Mail) -> None:
         if trouble.mode == "garble":
             self._say(b"* %d FETCH (UID %d BODY[] ((" % (number, mail.uid))
+            return
+        if trouble.mode == "withhold":
+            self._say(b"* %d FETCH (UID %d BODY[] NIL)" % (number, mail.uid))
             return
         if trouble.mode == "hang":
             await self._hang(trouble.seconds)

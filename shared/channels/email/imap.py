@@ -69,7 +69,7 @@ class Mailbox:
         self._client: IMAPClient | None = None
         self._socket: socket.socket | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="imap")
-        self._suspicions: dict[str, Suspicion] = {}
+        self._suspicions: dict[tuple[str, int], Suspicion] = {}
         # What is open, and whether only for reading: opened again on every new connection.
         self._folder: tuple[str, bool, int] | None = None
 
@@ -79,9 +79,9 @@ class Mailbox:
             self._abort()
         self._account = account
 
-    def suspicion(self, folder: str) -> Suspicion:
-        """What is remembered of lost connections while a folder was read."""
-        return self._suspicions.setdefault(folder, Suspicion())
+    def suspicion(self, folder: str, validity: int) -> Suspicion:
+        """What is remembered of lost connections while a folder was read, as long as its UIDs mean the same."""
+        return self._suspicions.setdefault((folder, validity), Suspicion())
 
     async def select(self, folder: str, *, is_marked: bool) -> Selected:
         """Opens a folder anew; only reading, unless mails are to be marked. Raises Rejected where there is none."""
@@ -213,7 +213,7 @@ class Mailbox:
 
     def _fetch(self, uids: Sequence[int], wanted: str, name: bytes) -> dict[int, bytes]:
         found = self._fetched(uids, wanted)
-        # Without the bytes it was expunged meanwhile.
+        # Without the bytes it was expunged meanwhile, or the server cannot give it.
         return {uid: bytes(data[name]) for uid, data in found.items() if data.get(name) is not None}
 
     def _fetched(self, uids: Sequence[int], *wanted: str) -> dict[int, dict[bytes, Any]]:
@@ -242,9 +242,11 @@ LOST = (IMAPClientError, OSError, EOFError)
 
 
 def _aware(at: datetime | None) -> datetime:
+    """Whoever puts a mail into a folder may name any time; one in the future is now."""
+    now = datetime.now(UTC)
     if at is None:
-        return datetime.now(UTC)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        return now
+    return min(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC), now)
 
 
 @cache

@@ -14,7 +14,7 @@ import msgspec
 
 from shared.accounts import Account, Inbox
 from shared.channels.contract import BadItem, Item, Page
-from shared.channels.email.imap import Mailbox, Selected, Size, Unreadable
+from shared.channels.email.imap import Mailbox, Selected, Size, Suspicion, Unreadable
 from shared.channels.email.lines import Lines
 from shared.channels.email.parser import Given
 from shared.errors import BadPayload, Unavailable
@@ -65,6 +65,10 @@ class _Reading:
     validity: int
     began: datetime | None
 
+    @property
+    def suspicion(self) -> Suspicion:
+        return self.mailbox.suspicion(self.folder, self.validity)
+
 
 async def poll(lines: Lines, account: Account, inbox: Inbox, cursor: str) -> AsyncGenerator[Page, None]:
     """Pages of mails in the order of their UIDs, each with its cursor; what was handed out is marked as read.
@@ -83,20 +87,23 @@ async def poll(lines: Lines, account: Account, inbox: Inbox, cursor: str) -> Asy
         now = datetime.now(UTC)
         yield Page([], Cursor(selected.validity, last, now, now - SKEW).encode())
         return
+    is_renumbered = before is not None and _is_void(before, selected)
+    # What is beyond comes while the folder is read again; among the others are old mails, with whatever numbers.
+    last = await _last(mailbox, selected) if before is None or is_renumbered else 0
     uids = await _wanted(mailbox, selected, before)
     reading = _Reading(
         lines, mailbox, account, inbox, folder, selected.validity, before.began if before is not None else None
     )
-    is_renumbered = before is not None and _is_void(before, selected)
     last_at = before.at if before is not None else datetime.now(UTC)
     async for items, group, at in _pages(reading, uids, is_renumbered=is_renumbered):
         last_at = max(last_at, at) if before is not None else at
-        yield Page(items, Cursor(selected.validity, group[-1], last_at, reading.began).encode())
+        reached = Cursor(selected.validity, group[-1], last_at, reading.began).encode()
+        # A folder that is read again is read from its beginning until all of it is safe.
+        yield Page(items, None if is_renumbered else reached)
         # Whoever asks for the next page has this one safe.
         if is_marked and not await mailbox.mark(group):
             log.warning("inbox %s: %d mails could not be marked as read", inbox.id, len(group))
-    if not uids and (before is None or is_renumbered):
-        last = await _last(mailbox, selected)
+    if is_renumbered or (before is None and not uids):
         yield Page([], Cursor(selected.validity, last, last_at, reading.began).encode())
 
 
@@ -145,13 +152,12 @@ async def _next(pieces: AsyncGenerator[Piece, None]) -> Piece | None:
 
 
 async def _pieces(reading: _Reading, uids: Sequence[int], *, is_renumbered: bool) -> AsyncGenerator[Piece, None]:
-    suspicion = reading.mailbox.suspicion(reading.folder)
     for start in range(0, len(uids), SIZES_AT_ONCE):
         chunk = uids[start : start + SIZES_AT_ONCE]
         sizes, bad = await _sizes(reading, chunk)
         if is_renumbered and reading.began is not None:
             sizes = {uid: size for uid, size in sizes.items() if size.at >= reading.began}
-        for group in _groups(chunk, sizes, suspicion.until):
+        for group in _groups(chunk, sizes, reading.suspicion.until):
             items: list[Item | BadItem] = [bad[uid] for uid in group if uid in bad]
             items += await _items(reading, [uid for uid in group if uid in sizes], sizes)
             known = [sizes[uid].at for uid in group if uid in sizes]
@@ -191,7 +197,8 @@ async def _sizes(reading: _Reading, uids: Sequence[int]) -> tuple[dict[int, Size
 
 async def _items(reading: _Reading, uids: Sequence[int], sizes: Mapping[int, Size]) -> list[Item | BadItem]:
     """What the mails hold. Raises Unavailable where the connection is lost among them."""
-    bad = [uid for uid in uids if reading.mailbox.suspicion(reading.folder).deaths.get(uid, 0) >= MOST_DEATHS]
+    deaths = reading.suspicion.deaths
+    bad = [uid for uid in uids if deaths.get(uid, 0) >= MOST_DEATHS]
     long = [uid for uid in uids if sizes[uid].size > BODY_LIMIT and uid not in bad]
     short = [uid for uid in uids if uid not in bad and uid not in long]
     given: dict[int, Given] = {}
@@ -212,16 +219,27 @@ async def _items(reading: _Reading, uids: Sequence[int], sizes: Mapping[int, Siz
 
 
 def _suspect(reading: _Reading, uids: Sequence[int]) -> None:
-    suspicion = reading.mailbox.suspicion(reading.folder)
+    suspicion = reading.suspicion
     suspicion.until = uids[-1]
     if len(uids) == 1:
         suspicion.deaths[uids[0]] = suspicion.deaths.get(uids[0], 0) + 1
 
 
 async def _raws(reading: _Reading, uids: Sequence[int], *, is_whole: bool) -> tuple[dict[int, bytes], list[int]]:
-    """The bytes by UID, and those whose answer cannot be read: asked for one by one, and not once only."""
+    """The bytes by UID, and those that the server has and does not give."""
     if not uids:
         return {}, []
+    found, lost = await _fetched(reading, uids, is_whole=is_whole)
+    missing = [uid for uid in uids if uid not in found and uid not in lost]
+    if missing:
+        # Those that are gone have no size either.
+        still_there, bad = await _sizes(reading, missing)
+        lost += [*still_there, *bad]
+    return found, lost
+
+
+async def _fetched(reading: _Reading, uids: Sequence[int], *, is_whole: bool) -> tuple[dict[int, bytes], list[int]]:
+    """The bytes by UID, and those whose answer cannot be read: asked for one by one, and not once only."""
     fetch = reading.mailbox.whole if is_whole else reading.mailbox.heads
     try:
         return await fetch(uids), []
