@@ -63,9 +63,9 @@ class Results:
                 continue
             known.add(mark)
             change, message_id = _fold(event, changes, of_peer, calls)
+            _come_back(change, configuration)
             if not isinstance(event.data, CallEnded):
                 _go_on(change, left.get(event.id), configuration)
-            _come_back(change, configuration)
             fresh.append((mark, change.after.brand_id, message_id))
         await conversations.save(tx, list(changes.values()), configuration)
         await wishes.save(tx, wished.values())
@@ -173,14 +173,17 @@ def _go_on(change: Change, since: datetime | None, configuration: Configuration)
 
 
 def _come_back(change: Change, configuration: Configuration) -> None:
-    """What was resolved with an answer that did not go out waits again."""
+    """Where an answer did not go out somebody is waited for again, and what was resolved with it waits again."""
     c, last = change.after, change.entries[-1].entry
-    if isinstance(last, ReplyMoved) and last.state == "failed" and c.state == "resolved":
+    is_back = isinstance(last, ReplyMoved) and last.state == "failed"
+    if is_back and (not c.is_open or c.unanswered_since is None):
         # It was taken and came back, so the customer still waits, and from now on.
         inbox = configuration.inboxes.get(c.inbox_id)
-        change.record(Reopened(because="the answer came back"), ACTOR)
+        if not c.is_open:
+            change.record(Reopened(because="the answer came back"), ACTOR)
         start_clocks(change, configuration, inbox.country if inbox else None, change.now, ACTOR)
-        enqueue(change, configuration, "the answer came back", change.now)
+        if not c.is_open:
+            enqueue(change, configuration, "the answer came back", change.now)
         return
     failed = isinstance(last, ReplyMoved) and last.state in ("refused", "unknown")
     if failed and c.state == "resolved" and c.unanswered_since is not None:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.router.results import Results
+from services.router.results import Results, Told
 from shared.channels.contract import Draft, Permission
 from shared.errors import Rejected
-from shared.events import Event, ReplyAccepted, ReplyRefused, ReplyUnknown, SendReply
+from shared.events import Event, ReplyAccepted, ReplyProgressed, ReplyRefused, ReplyUnknown, SendReply
 from tests.router.api.conftest import Client
 from tests.router.world import World, id_of
 
@@ -28,7 +28,7 @@ async def written(api: Client, path: str, agent: str = "anna", **more: Any) -> s
     return f"/v1/replies/{answer.json()['message_id']}"
 
 
-async def tell(w: World, told: type[ReplyAccepted | ReplyRefused | ReplyUnknown], **more: Any) -> None:
+async def tell(w: World, told: type[Told], **more: Any) -> None:
     """The responder told this of the one reply."""
     row = (await w.fetch("SELECT id, conversation_id FROM router.message WHERE kind = 'reply'"))[0]
     data = told(reply_id=row["id"], conversation_id=row["conversation_id"], at=w.clock.at, **more)
@@ -123,6 +123,19 @@ async def test_a_reply_that_was_refused_brings_the_resolved_conversation_back(ap
     assert (shown["state"], shown["messages"][-1]["reason"]) == ("waiting", "rejected (551)")
     assert (await api.post(f"{reply}/replay")).status_code == 202, "who wrote it may try again"
     assert [order["type"] for order in await orders(w)][1:] == ["dragoman.replay.delivery.v1"]
+
+
+async def test_an_answer_that_comes_back_to_whoever_holds_it_has_a_clock_again(api: Client, w: World) -> None:
+    path = await api.held()
+    await written(api, path)
+    await tell(w, ReplyAccepted)
+    assert (await api.get(path)).json()["clock"] is None
+    w.clock.forward(minutes=30)
+    await tell(w, ReplyProgressed, state="failed", code="window_closed")
+    shown = (await api.get(path)).json()
+    assert (shown["state"], shown["messages"][-1]["reason"]) == ("assigned", "window_closed")
+    assert shown["unanswered_since"] == "2026-11-23T09:30:00Z"
+    assert shown["clock"]["state"] == "running"
 
 
 async def test_what_has_not_left_can_be_withdrawn_and_what_has_cannot(api: Client, w: World) -> None:
