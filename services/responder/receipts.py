@@ -106,7 +106,8 @@ async def _apply_receipts(
         for part in known.values():
             if not _concerns(row, part):
                 continue
-            if is_final:
+            # A forwarded mail may come back from an address that we never wrote to.
+            if is_final and row["peer"] in (None, part["peer"]):
                 suppressed.append((part["inbox_id"], part["peer"], part["brand_id"], "bounced", row["code"]))
             joined = join(state[part["id"]], row["state"])
             if row["reference"] == str(part["id"]) and row["external_id"]:

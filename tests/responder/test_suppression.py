@@ -78,6 +78,17 @@ async def test_a_full_mailbox_fails_the_reply_alone(database_url: str) -> None:
         await s.until(lambda: vendor.texts == ["one", "two"])
 
 
+async def test_a_mail_that_came_back_from_another_address_fails_the_reply_alone(database_url: str) -> None:
+    vendor = Post()
+    async with stage(database_url, vendor) as s:
+        await _send(s, "one")
+        await s.until(lambda: s.of(ReplyAccepted))
+        await s.publish(s.receipt("failed", external_ids=["id-1"], peer="forwarded to", code="5.1.1"))
+        await s.until(lambda: s.of(ReplyProgressed))
+        await _send(s, "two")
+        await s.until(lambda: vendor.texts == ["one", "two"])
+
+
 async def test_a_report_about_nothing_of_ours_suppresses_nobody(database_url: str) -> None:
     vendor = Post()
     async with stage(database_url, vendor) as s:
