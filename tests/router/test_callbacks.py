@@ -1,6 +1,7 @@
 """A wish to be called: its hours, its clock, who is called for it, and what follows from how a call ended."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from services.router.check import check
 from services.router.dispatch import dispatch_round
 from services.router.store import conversations
 from services.router.timers import requeue_abandoned
+from shared.channels.contract import Permission
 from shared.errors import PoisonEvent
 from shared.events import PlaceCall
 from shared.ids import new_id
@@ -285,6 +287,15 @@ async def test_without_anywhere_to_write_the_last_agent_sees_it(w: World, api: C
     note = await w.value("SELECT text FROM router.message WHERE kind = 'note'")
     assert "no conversation to write in" in note
     assert await check(w.router) == (2, [])
+
+
+async def test_where_nobody_may_write_any_more_they_are_not_written_to(w: World, api: Client) -> None:
+    await w.receive(w.message(sender="kunde"))
+    await one_person(w)
+    closed = Permission(allowed=False, reason="window_closed")
+    w.channels = tuple(replace(c, may_write=lambda *_: closed) if c.name == "chat" else c for c in w.channels)
+    await three_calls(w, api)
+    assert await w.value("SELECT state FROM router.callback") == "unreached"
 
 
 @pytest.mark.parametrize(("opted_out", "state"), [(True, "unreached"), (False, "written")])

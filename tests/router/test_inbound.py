@@ -190,6 +190,7 @@ async def test_a_machines_answer_opens_nothing_again(w: World) -> None:
     (c,) = await w.fetch("SELECT * FROM router.conversation")
     assert c["state"] == "resolved"
     assert await w.value("SELECT count(*) FROM router.message") == 2
+    assert await w.value("SELECT count(*) FROM router.history WHERE kind = 'reopened'") == 0
 
 
 async def test_a_machines_answer_leaves_clock_queue_and_language_as_they_are(w: World) -> None:

@@ -41,7 +41,8 @@ class Trouble(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     mode: Literal["drop", "garble", "withhold", "refuse", "hang"]
-    stage: Literal["login", "select", "fetch"] = "fetch"
+    # `size` is what is asked of a mail before its bytes are.
+    stage: Literal["login", "select", "size", "fetch"] = "fetch"
     # The mails with this UID alone.
     uid: int | None = None
     times: int = 1
@@ -315,7 +316,7 @@ class Connection:
             items = ["UID", *items]
         for number, mail in chosen(self._numbered(), given[0], by_uid=by_uid):
             has_body = any("[" in OLD_NAMES.get(item.upper(), item) for item in items)
-            trouble = self._store.take("fetch", mail.uid) if has_body else None
+            trouble = self._store.take("fetch" if has_body else "size", mail.uid)
             if trouble is not None and trouble.mode == "refuse":
                 return b"NO [SERVERBUG] this mail cannot be had"
             if trouble is not None:

@@ -144,11 +144,14 @@ async def test_a_mail_at_which_the_connection_always_ends_is_left_out() -> None:
         assert (orders(b.told), lost(b.told)) == ([1, 3], ["ends_the_connection"])
 
 
-@pytest.mark.parametrize("mode", ["garble", "refuse", "withhold"])
-async def test_a_mail_that_the_server_cannot_give_is_a_dead_letter_and_the_others_come(mode: Any) -> None:
+@pytest.mark.parametrize(
+    ("mode", "stage"),
+    [("garble", "fetch"), ("refuse", "fetch"), ("withhold", "fetch"), ("garble", "size"), ("refuse", "size")],
+)
+async def test_a_mail_that_the_server_cannot_give_is_a_dead_letter_and_the_others_come(mode: Any, stage: Any) -> None:
     async with box() as b:
         b.gets(1, 2, 3)
-        b.store.misbehave(Trouble(mode=mode, uid=2, times=10))
+        b.store.misbehave(Trouble(mode=mode, stage=stage, uid=2, times=10))
         found = await b.poll()
         assert (orders(found), lost(found)) == ([1, 3], ["unreadable_answer"])
         assert await b.poll() == []
