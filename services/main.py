@@ -266,10 +266,8 @@ def _inspected(it: Channel, file: Path, secrets: dict[str, list[str]], given: li
     if it.read is None:
         return inspect.inspect(it, json.loads(file.read_bytes()), secrets)
     settings: dict[str, Any] = dict(pair.partition("=")[::2] for pair in given)
-    trusted = settings.get("trusted_authserv_ids")
-    return inspect.inspect_file(
-        it, file.read_bytes(), settings | ({"trusted_authserv_ids": trusted.split(",")} if trusted else {})
-    )
+    lists = {name: settings[name].split(",") for name in ("trusted_authserv_ids", "form_senders") if name in settings}
+    return inspect.inspect_file(it, file.read_bytes(), settings | lists)
 
 
 @dead.command("list")

@@ -75,7 +75,7 @@ def _message(
     raw: bytes, message: Message, id_: str, account: Account, inbox: Inbox, received_at: datetime, size: int | None
 ) -> Item:
     content = Content() if size is not None else content_of(message)
-    sender = _sender(message, raw)
+    sender = _sender(message, account, inbox, raw)
     subject = words(field(message, "subject"), SUBJECT_LIMIT)
     kind = automatic.kind_of(message, sender.address, subject)
     occurred_at = written_at(message, received_at)
@@ -112,14 +112,22 @@ def _message(
     return Item(inbox.address, sender.address, data, files)
 
 
-def _sender(message: Message, raw: bytes) -> Mailbox:
-    """Whoever wrote: From, else where answers or reports go; a mail of nobody is of somebody known by it alone."""
-    for name in ("from", "sender", "reply-to", "return-path"):
-        for value in fields(message, name):
-            found = mailboxes(value, 1)
-            if found:
-                return found[0]
-    return Mailbox(f"unknown-{hashlib.sha256(raw).hexdigest()[:20]}@sender.invalid")
+def _sender(message: Message, account: Account, inbox: Inbox, raw: bytes) -> Mailbox:
+    """Whoever wrote: From, else where answers or reports go; a mail of nobody is of somebody known by it alone.
+
+    A form of the shop writes from the shop's own address: not all of its customers are one, so whoever is to be
+    answered wrote.
+    """
+    found = next((m for name in ("from", "sender", "reply-to", "return-path") for m in _first(message, name)), None)
+    forms = {*account.inboxes, *map(str, inbox.settings.get("form_senders") or ())}
+    if found is not None and found.address in {address.lower() for address in forms}:
+        found = next(iter(_first(message, "reply-to")), found)
+    return found or Mailbox(f"unknown-{hashlib.sha256(raw).hexdigest()[:20]}@sender.invalid")
+
+
+def _first(message: Message, name: str) -> list[Mailbox]:
+    """Whom the first field of that name that names anybody names first."""
+    return next((found for value in fields(message, name) if (found := mailboxes(value, 1))), [])
 
 
 def _address(message: Message, sender: Mailbox, inbox: Inbox) -> Address:
@@ -133,7 +141,7 @@ def _address(message: Message, sender: Mailbox, inbox: Inbox) -> Address:
 
 def _answer_to(message: Message, sender: Mailbox) -> str:
     """Where the sender wants answers, empty where there is nobody to answer."""
-    wanted = next((m.address for value in fields(message, "reply-to") for m in mailboxes(value, 1)), sender.address)
+    wanted = next((m.address for m in _first(message, "reply-to")), sender.address)
     return "" if wanted.endswith("@sender.invalid") else wanted
 
 

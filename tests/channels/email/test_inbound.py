@@ -171,6 +171,22 @@ def test_a_mail_of_nobody_is_shown_and_cannot_be_answered() -> None:
     assert Context.decode(first.reply_context).to == ""
 
 
+@pytest.mark.parametrize("from_", ["Support@shop.example", "noreply@shop.example"])
+def test_behind_a_shops_form_is_whoever_is_to_be_answered_and_they_are_not_verified(from_: str) -> None:
+    result = "mx.shop.example; dmarc=pass header.from=shop.example"
+    raw = mail(From=from_, Reply_To="Marie <marie@example.com>", Authentication_Results=result)
+    found = message(raw, form_senders=["noreply@shop.example"])
+    assert (found.sender.value, found.sender.name) == ("marie@example.com", "Marie")
+    assert found.sender.verified_by is None
+    alone = message(mail(From=from_, Authentication_Results=result), form_senders=["noreply@shop.example"])
+    assert alone.sender.value == from_.lower()
+
+
+def test_elsewhere_an_answers_address_is_nobodys_identity() -> None:
+    raw = mail(From="noreply@shop.example", Reply_To="marie@example.com")
+    assert message(raw).sender.value == "noreply@shop.example"
+
+
 PASS = "mx.shop.example; dmarc=pass header.from=example.com"
 ENVELOPE = '; dmarc=pass header.from=example.com; ("@evil.example'
 HELO = "smtp.helo=x;dmarc=pass;y"
