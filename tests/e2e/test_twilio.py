@@ -211,6 +211,18 @@ async def test_a_stop_is_no_work_and_whoever_sent_it_gets_nothing_more_until_sta
         assert said == ["Morgen ist sie da.", "Willkommen zurück!"]
 
 
+async def test_a_stop_that_only_the_vendor_knows_of_ends_with_start(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path) as run:
+        await run.control("twilio/fates", {"status": "undelivered", "code": 21610})
+        await write(run, GERMAN_SMS, "Wo bleibt meine Bestellung denn nun?", "sms")
+        conversation = await answer(run, ("anna", "bernd"), "Morgen ist sie da.")
+        assert (await reply_of(run, conversation, {"failed"}))["reason"] == "opted_out"
+        await write(run, GERMAN_SMS, "START", "sms")
+        path = f"/v1/conversations/{conversation}"
+        assert (await run.post(f"{path}/reply", "sam", {"text": "Morgen ist sie da!"})).status_code == 202
+        assert (await reply_of(run, conversation, {"delivered", "refused"}))["state"] == "delivered"
+
+
 async def test_a_forged_webhook_is_a_401_and_nothing_is_stored(database_url: str, tmp_path: Path) -> None:
     async with running(database_url, tmp_path) as run:
         message = {"to": GERMAN, "from": JO, "by": "whatsapp", "text": "Give me money"}

@@ -67,6 +67,21 @@ async def test_a_mail_that_came_back_for_good_suppresses_its_address(database_ur
         assert (await _refused(s, await _send(s, "two"))).reason == "suppressed"
 
 
+async def test_a_report_that_comes_again_suppresses_nobody_who_wrote_meanwhile(database_url: str) -> None:
+    vendor = Post()
+    async with stage(database_url, vendor) as s:
+        await _send(s, "one")
+        await s.until(lambda: s.of(ReplyAccepted))
+        report = s.receipt("failed", external_ids=["id-1"], code="5.1.1")
+        await s.publish(report)
+        await s.until(lambda: s.of(ReplyProgressed))
+        await _send(s, "again", datetime.now(UTC) + timedelta(seconds=1))
+        await s.until(lambda: vendor.texts == ["one", "again"])
+        await s.publish(report)
+        await _send(s, "and another")
+        await s.until(lambda: vendor.texts == ["one", "again", "and another"])
+
+
 async def test_a_full_mailbox_fails_the_reply_alone(database_url: str) -> None:
     vendor = Post()
     async with stage(database_url, vendor) as s:

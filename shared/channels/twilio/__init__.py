@@ -11,8 +11,9 @@ from shared.channels.twilio.rules import SMS, WHATSAPP, WHATSAPP_MEDIA, WHATSAPP
 
 # The longest that people may write, in the script that takes the most bytes of a form, and as much beside it.
 BODY_LIMIT = 262_144
-# Both mean that the vendor keeps everything from that person until they write again.
-SUPPRESSES = frozenset({"opted_out", "blocked"})
+# The vendor keeps everything from that person until they write again. Not so `opted_out`: START ends it at the vendor,
+# and is no message that would end anything here.
+SUPPRESSES = frozenset({"blocked"})
 
 whatsapp = Channel(
     name=WHATSAPP.channel,
