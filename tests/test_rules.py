@@ -9,9 +9,11 @@ import yaml
 from prometheus_client import REGISTRY
 
 # Every metric of ours is registered by now.
+import services.health
 import services.ingest.app
 import services.responder.app
 import services.router.app  # noqa: F401
+import shared.bus.kafka  # noqa: F401
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "rules.yaml"
 GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
