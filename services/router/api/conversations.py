@@ -45,8 +45,9 @@ async def list_conversations(
     async def work(tx: Transaction) -> Done:
         configuration = await context.cache.current(tx)
         rows = await screens.conversation_list(
-            tx, state=state, agent_id=who.agent if agent else None, language=language, after=after, limit=limit
-        )
+            tx, brands=who.brands, state=state, agent_id=who.agent if agent else None, language=language, after=after,
+            limit=limit,
+        )  # fmt: skip
         items = [_summary(row, configuration) for row in rows]
         return Done(d.ConversationPage(items=items, next=next_cursor(rows, limit, "sort")))
 

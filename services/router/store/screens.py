@@ -1,7 +1,7 @@
 """Reading for people's screens; row-level security shows each caller their brands."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -34,26 +34,49 @@ NAMED = f"""
 
 
 async def conversation_list(
-    tx: Transaction, *, state: str | None, agent_id: UUID | None, language: str | None,
+    tx: Transaction, *, brands: Iterable[UUID], state: str | None, agent_id: UUID | None, language: str | None,
     after: tuple[datetime, UUID] | None, limit: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The most urgent first, those without a deadline last; `after` is the last row of the page before."""
+    """The most urgent first, those without a deadline last; `after` is the last row of the page before.
+
+    A page's rows of each brand are read in order from the index of the filters that are given, then the first of all.
+    """
+    # A key may name a brand twice.
+    args: list[Any] = [list(set(brands)), limit, NEVER]
+    # Columns of `w` rather than parameters: how common a value is must not talk the planner into another index.
+    wanted = {"brand_id": "unnest($1::uuid[])"}
+    for column, kind, value in (
+        ("agent_id", "uuid", agent_id), ("state", "text", state), ("language", "text", language),
+    ):  # fmt: skip
+        if value is not None:
+            args.append(value)
+            wanted[column] = f"${len(args)}::{kind}"
+    if after is None:
+        stretches = ["true"]
+    elif after[0] == NEVER:
+        args.append(after[1])
+        stretches = [f"c.due_at IS NULL AND c.id > ${len(args)}"]
+    else:
+        args += after
+        # Asked for as one, "later or never" would be read from the index's beginning.
+        stretches = [f"(c.due_at, c.id) > (${len(args) - 1}, ${len(args)})", "c.due_at IS NULL"]
+    found = " UNION ALL ".join(
+        f"(SELECT * FROM router.conversation AS c WHERE {' AND '.join(f'c.{n} = w.{n}' for n in wanted)} "
+        f"AND {stretch} ORDER BY c.due_at, c.id LIMIT $2)"
+        for stretch in stretches
+    )
     rows = await tx.fetch(
         f"""
-        SELECT c.*, coalesce(n.name, '') AS customer_name, coalesce(c.due_at, $7) AS sort, {OFFERED_UNTIL}
-        FROM router.conversation AS c JOIN router.customer AS k ON k.id = c.customer_id {NAMED}
-        WHERE ($1::text IS NULL OR c.state = $1) AND ($2::uuid IS NULL OR c.agent_id = $2)
-          AND ($3::text IS NULL OR c.language = $3)
-          AND ($4::timestamptz IS NULL OR (coalesce(c.due_at, $7), c.id) > ($4, $5))
-        ORDER BY coalesce(c.due_at, $7), c.id LIMIT $6
+        SELECT c.*, coalesce(n.name, '') AS customer_name, coalesce(c.due_at, $3) AS sort, {OFFERED_UNTIL}
+        FROM (
+            SELECT f.* FROM (SELECT {", ".join(f"{value} AS {n}" for n, value in wanted.items())}) AS w
+            CROSS JOIN LATERAL ({found}) AS f
+            ORDER BY f.due_at, f.id LIMIT $2
+        ) AS c
+        JOIN router.customer AS k ON k.id = c.customer_id {NAMED}
+        ORDER BY c.due_at, c.id
         """,
-        state,
-        agent_id,
-        language,
-        after[0] if after else None,
-        after[1] if after else None,
-        limit,
-        NEVER,
+        *args,
     )
     return [dict(row) for row in rows]
 

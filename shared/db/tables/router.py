@@ -11,6 +11,7 @@ from sqlmodel import Field, SQLModel
 from shared.db.tables.columns import binary, document, instant, number, reference, small, text, texts, uuid, uuids
 
 SCHEMA = {"schema": "router"}
+IS_HELD = sql("agent_id IS NOT NULL")
 
 
 def conversation_reference() -> Any:
@@ -94,7 +95,12 @@ class Conversation(SQLModel, table=True):
         Index(None, "inbox_id", "thread", "id"),
         Index("ix_conversation_matter", "brand_id", "matter", postgresql_where=sql("matter IS NOT NULL")),
         Index("ix_conversation_step", "next_step_at", postgresql_where=sql("next_step_at IS NOT NULL")),
-        Index("ix_conversation_agent", "agent_id", postgresql_where=sql("agent_id IS NOT NULL")),
+        # The list's, one for each choice of filters: an agent holds so few that no other filter matters there.
+        Index(None, "brand_id", "due_at", "id"),
+        Index(None, "brand_id", "state", "due_at", "id"),
+        Index(None, "brand_id", "language", "due_at", "id"),
+        Index(None, "brand_id", "state", "language", "due_at", "id"),
+        Index("ix_conversation_held", "agent_id", "brand_id", "due_at", "id", postgresql_where=IS_HELD),
         SCHEMA,
     )
     id: UUID = uuid(primary_key=True)
