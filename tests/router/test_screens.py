@@ -3,7 +3,8 @@
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
@@ -12,10 +13,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.router.store import screens
+from services.router.store import customers, opt_outs, screens
 from services.router.store.screens import NEVER, survivor
 from shared.db.transaction import Transaction
-from shared.ids import derived_id
+from shared.ids import derived_id, new_id
 from tests.router.world import World, id_of
 
 Row = dict[str, Any]
@@ -25,6 +26,22 @@ MANY = 8000
 STATES = (None, "waiting", "assigned", "resolved", "scheduled")
 AGENTS = (None, id_of("anna"))
 LANGUAGES = (None, "de", "sv")
+
+
+class Explained(Transaction):
+    """Keeps how the first statement's rows were found; brings none."""
+
+    def __init__(self, tx: Transaction) -> None:
+        super().__init__(tx._connection, tx.now)
+        self.plan: dict[str, Any] = {}
+
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        (row,) = await super().fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *args)
+        self.plan = self.plan or json.loads(row[0])[0]["Plan"]
+        return []
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        await self.fetch(query, *args)
 
 
 async def test_who_survived_a_merge_is_found_by_index(w: World) -> None:
@@ -41,41 +58,89 @@ async def test_who_survived_a_merge_is_found_by_index(w: World) -> None:
         assert re.search(rf"(Index|Recheck|Hash|Merge) Cond: \(.*{column} = CASE", plan), plan
 
 
+@asynccontextmanager
+async def _owner(w: World) -> AsyncIterator[Any]:
+    """Fills tables; the planner knows of it afterwards."""
+    owner = await asyncpg.connect(w.url)
+    # Triggers check references, which hold by the way these rows are made.
+    await owner.execute("SET session_replication_role = replica")
+    yield owner
+    await owner.execute("ANALYZE")
+    await owner.close()
+
+
+async def _make_customers(owner: Any, ids: Sequence[UUID], brands: Sequence[UUID], at: datetime) -> None:
+    await owner.execute(
+        "INSERT INTO router.customer (id, brand_id, name, languages, created_at) "
+        "SELECT id, brand_id, '', '{}', $3 FROM unnest($1::uuid[], $2::uuid[]) AS r (id, brand_id)",
+        ids, brands, at,
+    )  # fmt: skip
+
+
+async def _make_conversations(owner: Any, rows: Sequence[Row], at: datetime) -> None:
+    """In the inbox that has the brand's id."""
+    await owner.execute(
+        "INSERT INTO router.conversation (id, brand_id, inbox_id, customer_id, channel, subject, version, state, "
+        "language, language_by, priority, weight, live, agent_id, declined_by, step, opened_at, due_at, reply_context) "
+        "SELECT id, brand_id, brand_id, customer_id, 'chat', '', 1, coalesce(state, 'waiting'), language, 'words', 0, "
+        "1, true, agent_id, '{}', 0, $8, due_at, '' "
+        "FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::timestamptz[]) "
+        "AS r (id, brand_id, customer_id, state, language, agent_id, due_at)",
+        *([row.get(n) for row in rows]
+          for n in ("id", "brand_id", "customer_id", "state", "language", "agent_id", "due_at")),
+        at,
+    )  # fmt: skip
+
+
+async def test_whom_a_statement_is_about_is_found_among_many(w: World) -> None:
+    """Each of them has an address, and wants no messages from the inbox where all have written."""
+    somebody, shop = id_of("somebody"), id_of("shop")
+    people = [somebody, *(new_id() for _ in range(MANY // 4))]
+    async with _owner(w) as owner:
+        await _make_customers(owner, people, [shop] * len(people), w.clock.at)
+        await owner.execute(
+            "INSERT INTO router.identity (id, brand_id, kind, value, name, customer_id, verified_by, created_at) "
+            "SELECT id, $2, 'phone', id, '', id, 'channel', $3 FROM unnest($1::uuid[]) AS p (id)",
+            people, shop, w.clock.at,
+        )  # fmt: skip
+        await owner.execute(
+            "INSERT INTO router.opt_out (inbox_id, brand_id, kind, value, at) "
+            "SELECT $2, $2, 'phone', id, $3 FROM unnest($1::uuid[]) AS p (id)",
+            people, shop, w.clock.at,
+        )  # fmt: skip
+        await _make_conversations(owner, [{"id": somebody, "brand_id": shop, "customer_id": somebody}], w.clock.at)
+    async with w.api.transaction(brands=[shop]) as tx:
+        assert await opt_outs.opted_out_at(tx, somebody) == w.clock.at
+        asked = Explained(tx)
+        await opt_outs.opted_out_at(asked, somebody)
+        assert _read(asked.plan, "identity") == _read(asked.plan, "opt_out") == 1, asked.plan
+        locked = Explained(tx)
+        with pytest.raises(asyncpg.SerializationError):  # for nobody was brought
+            await customers.lock_groups(locked, [somebody])
+        assert _read(locked.plan, "customer") == 2, locked.plan
+
+
 @pytest.fixture
 async def listed(w: World) -> list[Row]:
     """What there is to list, as a plain sort orders it."""
     chance = random.Random(7)
     due = [w.clock.at + timedelta(minutes=n) for n in range(40)]
     rows = [_row(n, chance, due) for n in range(MANY)]
-    owner = await asyncpg.connect(w.url)
-    # Triggers check references, which hold by the way these rows are made.
-    await owner.execute("SET session_replication_role = replica")
-    await owner.execute(
-        "INSERT INTO router.customer (id, brand_id, name, languages, created_at) "
-        "SELECT id, id, '', '{}', $2 FROM unnest($1::uuid[]) AS b (id)",
-        BRANDS, w.clock.at,
-    )  # fmt: skip
-    await owner.execute(
-        "INSERT INTO router.conversation (id, brand_id, inbox_id, customer_id, channel, subject, version, state, "
-        "language, language_by, priority, weight, live, agent_id, declined_by, step, opened_at, due_at, reply_context) "
-        "SELECT id, brand_id, brand_id, brand_id, 'chat', '', 1, state, language, 'words', 0, 1, true, agent_id, '{}', "
-        "0, $7, due_at, '' "
-        "FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::timestamptz[]) "
-        "AS r (id, brand_id, state, language, agent_id, due_at)",
-        *([row[name] for row in rows] for name in ("id", "brand_id", "state", "language", "agent_id", "due_at")),
-        w.clock.at,
-    )  # fmt: skip
-    await owner.execute("ANALYZE router.conversation")
-    await owner.close()
+    async with _owner(w) as owner:
+        await _make_customers(owner, BRANDS, BRANDS, w.clock.at)
+        await _make_conversations(owner, rows, w.clock.at)
     return sorted(rows, key=lambda row: (row["due_at"] or NEVER, row["id"]))
 
 
 def _row(n: int, chance: random.Random, due: Sequence[datetime]) -> Row:
     state = chance.choices(("resolved", "waiting", "assigned", "scheduled"), (90, 6, 3, 1))[0]
+    brand = chance.choices(BRANDS, (3, 1))[0]
     is_due = state == "waiting" or (state == "assigned" and chance.random() < 0.5)
     return {
         "id": derived_id("listed", str(n)),
-        "brand_id": chance.choices(BRANDS, (3, 1))[0],
+        "brand_id": brand,
+        # One of each brand.
+        "customer_id": brand,
         "state": state,
         "language": chance.choices((None, "de", "fr", "sv"), (5, 60, 34, 1))[0],
         "agent_id": chance.choice((id_of("anna"), id_of("bernd"))) if state == "assigned" else None,
@@ -114,19 +179,6 @@ async def test_a_brand_that_is_hidden_is_not_listed_by_naming_it(w: World, liste
             tx, brands=BRANDS, state=None, agent_id=None, language=None, after=None, limit=200
         )
     assert [row["id"] for row in page] == [row["id"] for row in listed if row["brand_id"] == BRANDS[0]][:200]
-
-
-class Explained(Transaction):
-    """Keeps how a statement's rows were found, instead of bringing them."""
-
-    def __init__(self, tx: Transaction) -> None:
-        super().__init__(tx._connection, tx.now)
-        self.plan: dict[str, Any] = {}
-
-    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
-        (row,) = await super().fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *args)
-        self.plan = json.loads(row[0])[0]["Plan"]
-        return []
 
 
 def _read(plan: dict[str, Any], table: str) -> float:

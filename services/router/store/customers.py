@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from services.router.domain.identity import Customer, Key, Merge, People
+from services.router.store.screens import survivor
 from shared.db.transaction import Transaction
 from shared.events import Address
 from shared.ids import new_id
@@ -91,9 +92,9 @@ async def lock_groups(tx: Transaction, ids: Sequence[UUID]) -> People:
     """
     # Not FOR UPDATE, which a suggestion's reference to somebody else's customer would have to wait for.
     locked = await tx.fetch(
-        """
+        f"""
         SELECT s.id FROM router.customer AS s
-        WHERE s.id IN (SELECT coalesce(c.survivor_id, c.id) FROM router.customer AS c WHERE c.id = ANY ($1::uuid[]))
+        WHERE s.id IN (SELECT {survivor("c")} FROM router.customer AS c WHERE c.id = ANY ($1::uuid[]))
         ORDER BY s.id FOR NO KEY UPDATE
         """,
         list(ids),
