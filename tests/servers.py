@@ -15,10 +15,22 @@ import psutil
 
 from shared.db import embedded
 from shared.db.migrate import migrate
+from shared.db.transaction import Database
 
 TEMPLATE = "dragoman_template"
 # Bytes; each worker's server takes a few hundred million.
 ROOM = 3_000_000_000
+
+
+@asynccontextmanager
+async def opened(url: str, role: str, size: int = 6) -> AsyncIterator[Database]:
+    """A database as one of the roles, until left."""
+    database = Database(url, role=role, size=size)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 class Postgres:

@@ -8,6 +8,7 @@ from shared.bus.contract import Bus
 from shared.db.transaction import Database
 from tests.bus.effects import Effects, effects_table
 from tests.bus.implementations import IMPLEMENTATIONS
+from tests.servers import opened
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
@@ -19,12 +20,8 @@ async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     await effects_table(database_url)
-    opened = Database(database_url, role="dragoman_router")
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    async with opened(database_url, "dragoman_router") as made:
+        yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from shared.db import lease as leases
 from shared.db.transaction import Database
 from shared.errors import Fenced
+from tests.servers import opened
 
 LONG = timedelta(minutes=5)
 ENDED = timedelta(seconds=-1)
@@ -16,12 +17,8 @@ ENDED = timedelta(seconds=-1)
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, role="dragoman_ingest")
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    async with opened(database_url, "dragoman_ingest") as made:
+        yield made
 
 
 async def test_a_lease_has_one_holder(database: Database) -> None:

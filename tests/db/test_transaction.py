@@ -8,18 +8,15 @@ import pytest
 
 from shared.db.transaction import Database
 from shared.errors import Unavailable
+from tests.servers import opened
 
 ME = "SELECT pg_backend_pid() AS pid"
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, role="dragoman_ingest", size=1)
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    async with opened(database_url, "dragoman_ingest", size=1) as made:
+        yield made
 
 
 async def pid(database: Database) -> int:

@@ -7,6 +7,7 @@ from cryptography.fernet import Fernet
 
 from shared.db.transaction import Database
 from shared.secrets import Vault
+from tests.servers import opened
 
 
 @pytest.fixture
@@ -16,9 +17,5 @@ def vault() -> Vault:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, role="dragoman_router")
-    await opened.open()
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    async with opened(database_url, "dragoman_router") as made:
+        yield made
