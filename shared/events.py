@@ -50,11 +50,25 @@ class Attachment(Data, frozen=True, kw_only=True):
     error: str = ""
 
 
+class OfAVendor(Data, frozen=True, kw_only=True):
+    """What a vendor told us, with the bytes of this one item: in `raw_text` where they are text, else in `raw`.
+
+    On the bus text stands as it is; as Base64, like all bytes, it would be a third longer.
+    """
+
+    raw: bytes = b""
+    raw_text: str = ""
+
+    @property
+    def original(self) -> bytes:
+        return self.raw or self.raw_text.encode()
+
+
 # inbound: ingest -> router
 
 
-class MessageReceived(Data, frozen=True, kw_only=True):
-    """A customer (or the marketplace's staff) wrote. `keys` make it known once, `raw` are the bytes of this item."""
+class MessageReceived(OfAVendor, frozen=True, kw_only=True):
+    """A customer (or the marketplace's staff) wrote. `keys` make it known once."""
 
     channel: str
     keys: list[str]
@@ -69,16 +83,15 @@ class MessageReceived(Data, frozen=True, kw_only=True):
     matter: str | None = None
     subject: str = ""
     reply_context: bytes = b""
-    raw: bytes = b""
     # Further addresses of the sender that the vendor vouches for in the same request.
     also: list[Address] = []
-    # SHA-256 of the whole item in the object store, where it is too large for `raw`.
+    # SHA-256 of the whole item in the object store, where it is too large for an event.
     raw_ref: str = ""
     # Written by a machine (out of office, a notice): shown, but it starts no clock and opens nothing again.
     automatic: bool = False
 
 
-class Unrecognised(Data, frozen=True, kw_only=True):
+class Unrecognised(OfAVendor, frozen=True, kw_only=True):
     """Authentic, of a type that we do not handle yet; a person sees it as "not supported yet"."""
 
     channel: str
@@ -87,11 +100,10 @@ class Unrecognised(Data, frozen=True, kw_only=True):
     occurred_at: datetime
     sender: Address | None = None
     thread: str | None = None
-    raw: bytes = b""
     raw_ref: str = ""
 
 
-class CallbackRequested(Data, frozen=True, kw_only=True):
+class CallbackRequested(OfAVendor, frozen=True, kw_only=True):
     """Somebody wants to be called back. `preferred_at` is an instant, `zone` the customer's IANA zone."""
 
     channel: str
@@ -103,10 +115,9 @@ class CallbackRequested(Data, frozen=True, kw_only=True):
     zone: str = ""
     text: str = ""
     matter: str | None = None
-    raw: bytes = b""
 
 
-class IdentityChanged(Data, frozen=True, kw_only=True):
+class IdentityChanged(OfAVendor, frozen=True, kw_only=True):
     """The vendor says that a person's address is another one from now on."""
 
     channel: str
@@ -114,10 +125,9 @@ class IdentityChanged(Data, frozen=True, kw_only=True):
     sender: Address
     before: Address
     occurred_at: datetime
-    raw: bytes = b""
 
 
-class OptOutChanged(Data, frozen=True, kw_only=True):
+class OptOutChanged(OfAVendor, frozen=True, kw_only=True):
     """A person does not want messages from this inbox any more, or wants them again."""
 
     channel: str
@@ -125,7 +135,6 @@ class OptOutChanged(Data, frozen=True, kw_only=True):
     sender: Address
     opted_out: bool
     occurred_at: datetime
-    raw: bytes = b""
     # Of what we start alone: whoever writes is answered all the same.
     marketing_only: bool = False
 
@@ -180,7 +189,7 @@ class ReceiptReceived(Data, frozen=True, kw_only=True):
     code: str = ""
 
 
-class EchoReceived(Data, frozen=True, kw_only=True):
+class EchoReceived(OfAVendor, frozen=True, kw_only=True):
     """The brand's side wrote: we ourselves, or somebody in the vendor's own inbox. `ours` when the vendor says so."""
 
     channel: str
@@ -192,7 +201,6 @@ class EchoReceived(Data, frozen=True, kw_only=True):
     attachments: list[Attachment] = []
     reference: str | None = None
     ours: bool = False
-    raw: bytes = b""
 
 
 class CallProgressed(Data, frozen=True, kw_only=True):

@@ -1,15 +1,15 @@
 """A channel's items as records for the bus: their inbox resolved, their id and key derived."""
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
-import msgspec
+from msgspec.structs import replace
 
 from shared.accounts import Account
 from shared.channels.contract import BadItem, Item
-from shared.events import CallProgressed, Data, DeadLetter, Event, ReceiptReceived, Record, encode
+from shared.events import Data, DeadLetter, Event, OfAVendor, Record, encode
 from shared.ids import derived_id, text_of_id
 
 SOURCE = "ingest"
@@ -47,12 +47,12 @@ def _unfit(
     item: Item, account: Account, code: str, error: str, received_at: datetime, address: str | None = None
 ) -> Event:
     """A dead letter of an item whose event no bus could carry; it keeps the item's own reference."""
-    event = dead(account, _raw(item), code, error, received_at, address)
+    event = dead(account, item.data.raw if isinstance(item.data, OfAVendor) else b"", code, error, received_at, address)
     ref = getattr(item.data, "raw_ref", "")
     letter = event.data
     if not ref or not isinstance(letter, DeadLetter):
         return event
-    return replace(event, data=msgspec.structs.replace(letter, headers={**letter.headers, "raw_ref": ref}))
+    return dataclasses.replace(event, data=replace(letter, headers={**letter.headers, "raw_ref": ref}))
 
 
 def _event(item: Item, account: Account, received_at: datetime) -> Event:
@@ -60,7 +60,7 @@ def _event(item: Item, account: Account, received_at: datetime) -> Event:
     if inbox is None:
         return _homeless(item, account, received_at)
     return Event(
-        data=_bounded(item),
+        data=_carried(item.data),
         key=f"{text_of_id(inbox.id)}:{item.lane}",
         source=SOURCE,
         time=received_at,
@@ -71,20 +71,23 @@ def _event(item: Item, account: Account, received_at: datetime) -> Event:
     )
 
 
-def _raw(item: Item) -> bytes:
-    """Receipts and calls have none."""
-    return b"" if isinstance(item.data, ReceiptReceived | CallProgressed) else item.data.raw
+def _carried(data: Data) -> Data:
+    """As it goes on the bus: raw bytes that are text, as text.
 
-
-def _bounded(item: Item) -> Data:
-    """Events that can refer to their raw bytes do so already; of the few others the beginning tells enough."""
-    raw = _raw(item)
-    return item.data if len(raw) <= RAW_LIMIT else msgspec.structs.replace(item.data, raw=raw[:RAW_LIMIT])
+    Events that can refer to too many of them do so already; of the few others the beginning tells enough.
+    """
+    if not isinstance(data, OfAVendor):
+        return data
+    raw = data.raw[:RAW_LIMIT]
+    try:
+        return replace(data, raw=b"", raw_text=raw.decode())
+    except UnicodeDecodeError:
+        return replace(data, raw=raw)
 
 
 def _homeless(item: Item, account: Account, received_at: datetime) -> Event:
     """A dead letter that a replay turns into the event, once somebody has configured its inbox."""
-    record = encode(Event(data=_bounded(item), key=item.lane, source=SOURCE, time=received_at, subject=item.lane))
+    record = encode(Event(data=_carried(item.data), key=item.lane, source=SOURCE, time=received_at, subject=item.lane))
     letter = DeadLetter(
         topic=record.topic,
         key=item.lane,

@@ -154,7 +154,7 @@ def _unrecognised(case: Case, facts: Facts) -> UUID:
         occurred_at=case.occurred_at,
         received_at=case.received_at,
         reason=data.what,
-        raw=data.raw or None,
+        raw=data.original or None,
         raw_ref=data.raw_ref,
     )
     change.messages.append(message)
@@ -189,7 +189,7 @@ def _message(case: Case, facts: Facts) -> UUID:
         occurred_at=occurred_at,
         received_at=case.received_at,
         reason=BY_A_MACHINE if data.automatic else "",
-        raw=data.raw or None,
+        raw=data.original or None,
         raw_ref=data.raw_ref,
     )
     change.messages.append(message)
@@ -251,7 +251,7 @@ def _callback(case: Case, facts: Facts) -> UUID:
         language=verdict.language,
         occurred_at=case.occurred_at,
         received_at=case.received_at,
-        raw=data.raw or None,
+        raw=data.original or None,
     )
     change.messages.append(message)
     received = Received(

@@ -91,11 +91,44 @@ async def test_an_announced_body_that_is_too_large_is_not_awaited(tmp_path: Path
     assert sent[0]["status"] == 413
 
 
-def test_an_event_carries_the_beginning_of_its_raw_bytes() -> None:
-    (record,) = seal([a_message(raw=b"x" * (RAW_LIMIT + 1))], META, utc_now())
+RAW = {
+    "none": b"",
+    "ASCII": b"Body=Wo+bleibt%3F",
+    "UTF-8": '{"text": "Grüße 📦"}'.encode(),
+    "controls": b"a\x00\x1f\x7f\xe2\x80\xa8",
+    "no UTF-8": b"\xff\xfe",
+    "a surrogate": b"\xed\xa0\x80",
+    "long": b"x" * (RAW_LIMIT + 1),
+    "long, of controls": b"\x01" * (RAW_LIMIT + 1),
+    "long, cut in a letter": b"x" + "é".encode() * RAW_LIMIT,
+    "long, no UTF-8": b"\xff" * (RAW_LIMIT + 1),
+}
+
+
+@pytest.mark.parametrize("raw", RAW.values(), ids=RAW)
+def test_an_event_carries_its_raw_bytes_as_they_were_or_their_beginning(raw: bytes) -> None:
+    (record,) = seal([a_message(raw=raw)], META, utc_now())
     data = decode(record).data
     assert isinstance(data, MessageReceived)
-    assert len(data.raw) == RAW_LIMIT
+    assert data.original == raw[:RAW_LIMIT]
+
+
+async def test_an_item_that_is_too_long_for_an_event_is_kept_whole_beside_it(tmp_path: Path) -> None:
+    front = Front(tmp_path)
+    long = item("m1", text="x" * (RAW_LIMIT + 1))
+    assert (await front.post(body(long, item("m2")))).status_code == 200
+    first, second = (decode(record).data for record in front.bus.records)
+    assert isinstance(first, MessageReceived)
+    assert isinstance(second, MessageReceived)
+    brand = META.inboxes["100"].brand_id
+    assert (first.original, json.loads(await front.objects.get(brand, first.raw_ref))) == (b"", long)
+    assert (json.loads(second.original), second.raw_ref) == (item("m2"), "")
+
+
+def test_raw_bytes_that_are_text_travel_as_text() -> None:
+    raw = b"Body=Wo+bleibt+meine+Bestellung%3F"
+    (record,) = seal([a_message(raw=raw)], META, utc_now())
+    assert raw in record.value, "a third less than as Base64"
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,22 @@ async def test_an_unrecognised_item_is_shown_but_opens_nothing(w: World) -> None
     assert await w.value("SELECT reason FROM router.message WHERE kind = 'unrecognised'") == "reaction"
 
 
+async def test_a_message_keeps_the_bytes_that_the_vendor_sent(w: World) -> None:
+    whole = {"text": b"Body=Gr\xc3\xbc\xc3\x9fe\x00", "bytes": b"\xff\xfe", "none": None}
+    await w.receive(
+        w.message("text", raw_text="Body=Grüße\x00"), w.message("bytes", raw=b"\xff\xfe"), w.message("none")
+    )
+    sender = Address(kind="chat", value="kunde", verified_by="channel")
+    odd = Unrecognised(
+        channel="chat", keys=["r1"], what="odd", occurred_at=w.clock.at, sender=sender, raw_text="{}", raw_ref="ab"
+    )
+    await w.receive(w.event(odd))
+    found = {row["text"]: row["raw"] for row in await w.fetch("SELECT text, raw FROM router.message WHERE text <> ''")}
+    assert found == whole
+    (row,) = await w.fetch("SELECT raw, raw_ref FROM router.message WHERE kind = 'unrecognised'")
+    assert tuple(row) == (b"{}", "ab")
+
+
 @pytest.mark.alone
 async def test_five_hundred_identifiers_each_four_times_at_once_are_five_hundred_messages(w: World) -> None:
     # As many as wait for a connection of the pool at once without giving up; the four of one stand side by side.

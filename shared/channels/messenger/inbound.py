@@ -12,7 +12,7 @@ from typing import Any
 from shared.accounts import Account
 from shared.channels.contract import BadItem, Hook, Item, Received
 from shared.channels.messenger.rules import Context
-from shared.channels.meta.webhooks import RAW_LIMIT, guarded, instant, list_of, received, text_of
+from shared.channels.meta.webhooks import guarded, instant, list_of, received, text_of
 from shared.channels.text import clean, key, write_json
 from shared.errors import BadPayload
 from shared.events import (
@@ -114,7 +114,7 @@ def _received(
         text=text,
         attachments=attachments,
         reply_context=Context(psid=psid, at=at).encode(),
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
 
 
@@ -131,7 +131,7 @@ def _echo(raw: dict[str, Any], encoded: bytes, own_app: str) -> EchoReceived:
         attachments=[_attachment(a) for a in list_of(message.get("attachments"))],
         reference=text_of(message["metadata"]) if message.get("metadata") else None,
         ours=bool(own_app) and str(message.get("app_id", "")) == own_app,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
 
 
@@ -171,7 +171,7 @@ def _unrecognised(raw: dict[str, Any], encoded: bytes, what: str = "") -> Unreco
         what=name,
         occurred_at=instant(raw["timestamp"]),
         sender=Address(kind=CHANNEL, value=text_of(psid), verified_by="channel") if psid else None,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
 
 

@@ -16,7 +16,6 @@ from shared.channels.text import clean, read_json, write_json
 from shared.errors import BadPayload, BadSignature
 
 TAKEN = Answer(200, b"EVENT_RECEIVED")
-RAW_LIMIT = 65_536
 # The vendor gathers a thousand at most; every item holds up the others' requests for some twenty microseconds.
 MOST_ITEMS = 2000
 # Numbers above this are milliseconds; both units have been seen in either place.

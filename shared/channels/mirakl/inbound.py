@@ -36,7 +36,6 @@ from shared.events import Address, Attachment, EchoReceived, MessageReceived, Un
 CHANNEL = "mirakl"
 LIMIT = 50
 OVERLAP = timedelta(minutes=10)
-RAW_LIMIT = 65_536
 # The platform names no wait when it throttles.
 THROTTLED_FOR = timedelta(seconds=30)
 # OR11 gives ten orders where nothing is said, and a hundred at most.
@@ -303,7 +302,7 @@ def _broken(raw: Any, shop: str, error: Exception) -> BadItem:
 
 
 def _bad(raw: Any, shop: str, code: str, error: str) -> BadItem:
-    return BadItem(write_json(raw)[:RAW_LIMIT], code, error, shop)
+    return BadItem(write_json(raw), code, error, shop)
 
 
 def _read(thread: Thread, message: Mapping[str, Any]) -> MessageReceived | EchoReceived | Unrecognised:
@@ -319,7 +318,7 @@ def _read(thread: Thread, message: Mapping[str, Any]) -> MessageReceived | EchoR
         occurred_at=instant(message["date_created"]),
         sender=_customer(thread),
         thread=thread.id,
-        raw=write_json(message)[:RAW_LIMIT],
+        raw=write_json(message),
     )
 
 
@@ -339,7 +338,7 @@ def _message(thread: Thread, message: Mapping[str, Any]) -> MessageReceived:
         locale=thread.buyer.locale,
         country=thread.buyer.country,
         reply_context=msgspec.json.encode(Context(thread.id, _recipients(thread, message), occurred_at)),
-        raw=write_json(message)[:RAW_LIMIT],
+        raw=write_json(message),
     )
 
 
@@ -353,7 +352,7 @@ def _echo(thread: Thread, message: Mapping[str, Any]) -> EchoReceived:
         occurred_at=instant(message["date_created"]),
         text=plain(message.get("body") or ""),
         attachments=_attachments(message),
-        raw=write_json(message)[:RAW_LIMIT],
+        raw=write_json(message),
     )
 
 

@@ -29,7 +29,6 @@ from shared.events import (
 
 # Without a verb nothing is answered to the customer, who would get any plain text as a message.
 NOTHING_TO_SAY = Answer(200, str(MessagingResponse()).encode(), "text/xml; charset=utf-8")
-RAW_LIMIT = 65_536
 SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
 MOST_FILES = 50
 LONGEST_ADDRESS = 200
@@ -66,7 +65,7 @@ def receive(hook: Hook, _account: Account, *, product: Product) -> Received:
     if not SID.fullmatch(sid):
         raise BadPayload("the request does not name its message", code="no_message_sid")
     raw = hook.body if hook.method == "POST" else hook.url.partition("?")[2].encode()
-    return Received(_Request(hook, told, fields, sid, raw[:RAW_LIMIT], product).items(), NOTHING_TO_SAY)
+    return Received(_Request(hook, told, fields, sid, raw, product).items(), NOTHING_TO_SAY)
 
 
 class _Told(msgspec.Struct, rename="pascal"):

@@ -11,7 +11,7 @@ from typing import Any
 from shared.accounts import Account
 from shared.channels.contract import BadItem, Hook, Item, Received
 from shared.channels.meta.graph import number
-from shared.channels.meta.webhooks import RAW_LIMIT, guarded, instant, list_of, received, text_of
+from shared.channels.meta.webhooks import guarded, instant, list_of, received, text_of
 from shared.channels.text import clean, key, write_json
 from shared.channels.whatsapp.contents import content
 from shared.channels.whatsapp.people import Contacts, Person, contacts_of, person
@@ -142,7 +142,7 @@ def _message(encoded: bytes, raw: Raw, own: str, contacts: Contacts) -> Iterator
         text=said.text,
         attachments=list(said.attachments),
         reply_context=context.encode(),
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
     yield Item(own, sender.peer, data)
 
@@ -160,7 +160,7 @@ def _reaction(encoded: bytes, raw: Raw, own: str, sender: Person) -> Iterator[It
         also=also,
         occurred_at=instant(raw["timestamp"]),
         text=emoji,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
         automatic=True,
     )
     yield Item(own, sender.peer, data)
@@ -187,7 +187,7 @@ def _system(encoded: bytes, raw: Raw, own: str, sender: Person) -> Iterator[Item
             sender=new,
             before=old,
             occurred_at=at,
-            raw=encoded[:RAW_LIMIT],
+            raw=encoded,
         )
         yield Item(own, sender.peer, data)
     if not changes:
@@ -244,7 +244,7 @@ def _echo(encoded: bytes, raw: Raw, own: str, contacts: Contacts) -> Iterator[It
         occurred_at=instant(raw["timestamp"]),
         text=said.text,
         attachments=list(said.attachments),
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
     yield Item(own, to.peer, data)
 
@@ -264,7 +264,7 @@ def _preference(encoded: bytes, raw: Raw, own: str, contacts: Contacts) -> Itera
         opted_out=known[value],
         marketing_only=True,
         occurred_at=at,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
     yield Item(own, sender.peer, data)
 
@@ -276,7 +276,7 @@ def _error(encoded: bytes, raw: Raw, own: str, _contacts: Contacts) -> Iterator[
         keys=[key("error", own, hashlib.sha256(encoded).hexdigest())],
         what=f"error_{number(raw.get('code'))}",
         occurred_at=NO_TIME,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
     yield Item(own, own, data)
 
@@ -288,7 +288,7 @@ def _unknown_change(encoded: bytes, entry: Raw, field: str, address: str) -> Ite
         keys=[key("change", at.isoformat(), hashlib.sha256(encoded).hexdigest())],
         what=clean(field)[:100],
         occurred_at=at,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
     yield Item(address, address, data)
 
@@ -303,7 +303,7 @@ def _unrecognised(encoded: bytes, raw: Raw, sender: Person | None, what: str) ->
         what=clean(what)[:100],
         occurred_at=instant(raw["timestamp"]),
         sender=sender.addresses[0] if sender else None,
-        raw=encoded[:RAW_LIMIT],
+        raw=encoded,
     )
 
 
