@@ -57,8 +57,9 @@ def verify(hook: Hook, account: Account) -> None:
 
 def receive(hook: Hook, _account: Account, *, product: Product) -> Received:
     """A message, what it changes, or a status of one of ours. Raises BadPayload where it is none of the vendor's."""
-    fields, everything = signature.fields_of(hook)
-    if clean(everything) != everything:
+    form = signature.fields_of(hook)
+    fields = form.first
+    if clean(form.signed) != form.signed:
         fields = {name: clean(value) for name, value in fields.items()}
     told = msgspec.convert(fields, _Told)
     sid = told.message_sid or told.sms_sid
@@ -92,21 +93,24 @@ class _Told(msgspec.Struct, rename="pascal"):
     address: str = ""
 
 
-class _Request:
+class _Request(msgspec.Struct, frozen=True):
     """One webhook, already known to be about a message."""
 
-    def __init__(
-        self, hook: Hook, told: _Told, fields: Mapping[str, str], sid: str, raw: bytes, product: Product
-    ) -> None:
-        self.hook, self.told, self.fields, self.sid, self.raw, self.product = hook, told, fields, sid, raw, product
+    hook: Hook
+    told: _Told
+    fields: Mapping[str, str]
+    sid: str
+    raw: bytes
+    product: Product
 
     def items(self) -> Sequence[Item | BadItem]:
         told = self.told
         if told.message_status and told.message_status != "received":
             return self._status(told.message_status)
-        if not self._is_of_the_product(told.to, told.from_):
+        address, value = self._bare(told.to), self._bare(told.from_)
+        if address is None or value is None:
             return [BadItem(self.raw, "other_channel", "the message came by another channel than this address is for")]
-        address, sender = self._without_prefix(told.to), self._sender(self._without_prefix(told.from_))
+        sender = self._sender(value)
         if not address or sender is None:
             return [BadItem(self.raw, "no_sender", "the message does not say who wrote to whom", address or None)]
         return [Item(address, sender.value, data) for data in self._read(sender)]
@@ -193,9 +197,10 @@ class _Request:
 
     def _also(self, sender: Address) -> list[Address]:
         """The same person's id at WhatsApp, and the number under which WhatsApp knows them (Brazil, Mexico)."""
-        if not self.product.prefix:
+        told = self.told
+        if not self.product.prefix or (told.wa_id == sender.value[1:] and not told.external_user_id):
             return []
-        values = (self._without_prefix(self.told.external_user_id), f"+{self.told.wa_id}")
+        values = (self._without_prefix(told.external_user_id), f"+{told.wa_id}")
         return [found for value in values if value not in ("", sender.value) and (found := self._sender(value))]
 
     def _attachments(self) -> list[Attachment]:
@@ -208,11 +213,10 @@ class _Request:
             found.append(Attachment(kind="location", name=", ".join(filter(None, place))))
         return found
 
-    def _is_of_the_product(self, ours: str, theirs: str) -> bool:
+    def _bare(self, address: str) -> str | None:
+        """Without the product's prefix; None where it is an address of another one."""
         prefix = self.product.prefix
-        if prefix:
-            return ours.startswith(prefix) and theirs.startswith(prefix)
-        return ":" not in ours and ":" not in theirs
+        return address[len(prefix) :] if (address.startswith(prefix) if prefix else ":" not in address) else None
 
     def _without_prefix(self, address: str) -> str:
         return address.removeprefix(self.product.prefix)

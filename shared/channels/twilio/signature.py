@@ -10,9 +10,9 @@ import hashlib
 import hmac
 import re
 from binascii import b2a_base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from operator import itemgetter
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -29,7 +29,7 @@ ADDRESS = re.compile(r"(https?)://(\[[^\]]*\]|[^/?#:]*)(:\d+)?(.*)", re.DOTALL)
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
-class Fields(NamedTuple):
+class Fields(msgspec.Struct, frozen=True):
     """The fields of a request by name, each with its first value; empty ones count.
 
     `signed` has all names and values as the vendor signs them: in order, each value of a name once.
@@ -68,7 +68,7 @@ def _form(body: bytes) -> Fields:
             first = _read_object(b'{"%b"}' % text)
         except msgspec.DecodeError:
             first = {}
-        signed = _in_order(first)
+        signed = _in_order(first) if len(first) == count else ""
         if not signed.isascii():
             first = _as_utf8(first)
             signed = _in_order(first)
@@ -79,7 +79,17 @@ def _form(body: bytes) -> Fields:
 
 
 def _in_order(fields: Mapping[str, str]) -> str:
-    return "".join([name + fields[name] for name in sorted(fields)])
+    """Of at least one field."""
+    values, text = _pattern(tuple(fields))
+    return text % values(fields)
+
+
+# The vendor's forms are few.
+@lru_cache(maxsize=16)
+def _pattern(names: Sequence[str]) -> tuple[Callable[[Mapping[str, str]], Sequence[str]], str]:
+    """What gives the values in order, and the text of the names that they are put into."""
+    in_order = sorted(names)
+    return itemgetter(*in_order), "".join(name.replace("%", "%%") + "%s" for name in in_order)
 
 
 def _as_utf8(fields: Mapping[str, str]) -> dict[str, str]:
