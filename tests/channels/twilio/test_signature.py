@@ -226,6 +226,7 @@ FORMS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 @example("%C3=1&%C4=2")
 @example("%C3%BC=1")
 @example("A==41%2B")
+@example("%25s=%25d&%25=%25s")
 @example("A=%2B=\n")
 @given(FORMS | st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "replace")))
 def test_a_form_is_read_as_the_standard_library_reads_it(text: str) -> None:
