@@ -24,7 +24,7 @@ FORBIDDEN = {
     "services.demo": ("shared.channels", "shared.db", "shared.bus", *COMPOSERS),
 }
 # The pure core: values and rules.
-PURE_OF_OURS = ("shared.accounts", "shared.errors", "shared.events", "shared.ids", "shared.topics")
+PURE_OF_OURS = ("shared.accounts", "shared.callbacks", "shared.errors", "shared.events", "shared.ids", "shared.topics")
 AWAITING = ("aiohttp", "aiokafka", "asyncio", "asyncpg", "fastapi", "httpx", "sqlalchemy", "sqlmodel", "starlette")
 CLOCKS = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.router.domain.callbacks import Rules, again_at, closing, country_of, next_open, rules_of
+from services.router.domain.callbacks import again_at, closing, next_open
 from services.router.domain.conversation import (
     CallbackScheduled,
     CallEnded,
@@ -22,6 +22,7 @@ from services.router.domain.whispers import whisper
 from services.router.queueing import enqueue, start_clocks
 from services.router.store.callbacks import Callback
 from shared import events
+from shared.callbacks import Rules, country_of, rules_of
 from shared.channels.contract import Permission
 from shared.events import PlaceCall
 from shared.ids import new_id

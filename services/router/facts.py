@@ -1,5 +1,6 @@
 """What the decisions of one batch look at and fold into: loaded once, saved once."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -66,6 +67,9 @@ class Facts:
     words: dict[tuple[UUID, str, str, bool], opt_outs.Word] = field(default_factory=dict)
     # The newest callback of each conversation, where the batch asks for calls.
     callbacks: dict[UUID, Callback] = field(default_factory=dict)
+    # How often a brand's number was asked for lately, and how many callbacks a brand was.
+    asked: Counter[tuple[UUID, str]] = field(default_factory=Counter)
+    asked_of: Counter[UUID] = field(default_factory=Counter)
 
     def add(self, change: Change) -> None:
         c = change.after

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from services.router import callbacks, files, identities
-from services.router.domain import callbacks as calling
 from services.router.domain import clocks, language, threads
 from services.router.domain.conversation import (
     Change,
@@ -26,11 +25,13 @@ from services.router.queueing import enqueue, start_clocks
 from services.router.store import callbacks as wishes
 from services.router.store import conversations, seen
 from services.router.store.configuration import ConfigurationCache
+from shared import callbacks as calling
 from shared import events
 from shared.accounts import Inbox
+from shared.callbacks import Number, Rules
 from shared.channels.contract import Channel
 from shared.db.transaction import Transaction
-from shared.errors import BadPayload, DragomanError, InboxMisconfigured, PoisonEvent
+from shared.errors import BadPayload, DragomanError, InboxMisconfigured, PoisonEvent, Rejected
 from shared.events import Data, Event
 from shared.ids import new_id
 
@@ -88,8 +89,11 @@ class Inbound:
         for conversation in await conversations.lock_of_peers(tx, inboxes, people, thread_ids, told):
             facts.add(Change.of(conversation, tx.now))
         await files.load(tx, facts, media)
-        if any(isinstance(event.data, events.CallbackRequested) for event in batch):
+        numbers = {(i.brand_id, e.data.sender.value) for e, i in fresh if isinstance(e.data, events.CallbackRequested)}
+        if numbers:
             facts.callbacks = await wishes.latest(tx, list(facts.changes))
+            for (brand_id, phone), (of_number, of_brand) in (await wishes.asked(tx, numbers)).items():
+                facts.asked[brand_id, phone], facts.asked_of[brand_id] = of_number, of_brand
         return facts
 
 
@@ -233,8 +237,8 @@ def _show(change: Change, message: Message, data: events.MessageReceived) -> Non
 def _callback(case: Case, facts: Facts) -> UUID:
     """A request to be called: the customer's words where they gave some, and the call that they want.
 
-    Raises Rejected for a number that the brand does not call: a person sees it in `dead`. A time that passed on the way
-    means now.
+    Raises Rejected for a number that the brand does not call, or does not call again today: a person sees it in `dead`.
+    A time that passed on the way means now.
     """
     data, inbox, customer = case.event.data, case.inbox, case.person
     assert isinstance(data, events.CallbackRequested)
@@ -264,11 +268,21 @@ def _callback(case: Case, facts: Facts) -> UUID:
     change.record(received, ACTOR)
     _speak(change, customer, verdict)
     known = facts.callbacks.get(change.after.id)
-    if known is not None and is_new:
+    if known is None or not known.is_open:
+        # Whoever waits for a call already may ask as often as they like: they get no second one.
+        _check_limits(inbox.brand_id, number, rules, facts)
+    elif is_new:
         known.start_anew()
     wish = callbacks.Wish(number.e164, number.zone, max(data.preferred_at or facts.now, facts.now))
     facts.callbacks[change.after.id] = callbacks.wished(change, known, wish, facts.configuration)
     return message.id
+
+
+def _check_limits(brand_id: UUID, number: Number, rules: Rules, facts: Facts) -> None:
+    """Counts one more callback. Raises Rejected: whoever rings again and again, under whatever number, is stopped."""
+    if facts.asked[brand_id, number.e164] >= rules.a_day_per_number or facts.asked_of[brand_id] >= rules.a_day:
+        raise Rejected("too many calls were asked for within a day", code="too_many_callbacks")
+    facts.asked_of[brand_id] += 1
 
 
 def _spoken(text: str, change: Change, case: Case, facts: Facts) -> language.Verdict:

@@ -158,6 +158,39 @@ async def test_a_number_that_is_not_called_is_a_dead_letter_and_holds_nobody_bac
     assert (poison.value.position, poison.value.code) == (1, "number_not_called")
 
 
+async def over(w: World) -> None:
+    """Somebody has talked to everybody who wanted it."""
+    await w.fetch("UPDATE router.callback SET state = 'done', next_at = NULL")
+
+
+async def test_whoever_rings_again_and_again_is_called_three_times_a_day(lined: World) -> None:
+    await lined.receive(*(a_wish(lined) for _ in range(5)))
+    assert await lined.value("SELECT count(*) FROM router.message") == 5, (
+        "while they wait, nothing of it is a call more"
+    )
+    await over(lined)
+    with pytest.raises(PoisonEvent) as poison:
+        await lined.receive(a_wish(lined, LONDON), a_wish(lined))
+    assert (poison.value.position, poison.value.code) == (1, "too_many_callbacks")
+    lined.clock.forward(hours=24, seconds=1)
+    await lined.receive(a_wish(lined))
+    assert await lined.value("SELECT count(*) FROM router.callback") == 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_whoever_rings_under_ever_other_numbers_uses_up_the_brands_limit(w: World, together: bool) -> None:
+    await with_a_line(w, a_day=3)
+    await with_a_line(w, "other")
+    numbers = [f"+4930231251{n:02}" for n in range(4)]
+    if not together:
+        for number in numbers[:3]:
+            await w.receive(a_wish(w, number))
+    with pytest.raises(PoisonEvent) as poison:
+        await w.receive(*(a_wish(w, number) for number in (numbers if together else numbers[3:])))
+    assert (poison.value.position, poison.value.code) == (3 if together else 0, "too_many_callbacks")
+    await w.receive(a_wish(w, numbers[3], brand="other"))
+
+
 @pytest.mark.parametrize("agent", ["anna", "bernd"])
 async def test_only_who_has_a_telephone_is_offered_a_call(w: World, agent: str) -> None:
     await with_a_line(w, phones=[agent])

@@ -27,14 +27,15 @@ from services.router.api.requests import (
     locked,
     matching,
 )
-from services.router.domain import callbacks as rules_
-from services.router.domain.callbacks import Number, Rules
+from services.router.domain.callbacks import wished_for
 from services.router.domain.conversation import Change
 from services.router.inbound import Inbound
 from services.router.metrics import CALLBACKS_REFUSED
 from services.router.store import callbacks as wishes
 from services.router.store import conversations
+from shared import callbacks as rules_
 from shared.accounts import Inbox
+from shared.callbacks import Number, Rules
 from shared.db.transaction import Transaction
 from shared.errors import InboxMisconfigured, PoisonEvent, Rejected
 from shared.events import Address, CallbackRequested, Event
@@ -86,7 +87,7 @@ async def request_callback(
         inboxes = [i for i in configuration.inboxes.values() if i.brand_id == brand_id and calls(context, i)]
         inbox, number = _checked(inboxes, lambda rules: rules_.number(body.phone, body.zone, rules, tx.now))
         rules = rules_.rules_of(inbox)
-        _allowed(lambda: rules_.wished_for(body.preferred_at, tx.now, rules))
+        _allowed(lambda: wished_for(body.preferred_at, tx.now, rules))
         await _check_limits(tx, rules, brand_id, number)
         facts = await Inbound(context.cache, list(context.channels.values())).take(
             tx, [_event(body, who, inbox, number, tx)]
@@ -144,7 +145,7 @@ def _refusal(error: Rejected) -> Problem:
 async def _check_limits(tx: Transaction, rules: Rules, brand_id: UUID, number: Number) -> None:
     """Raises Problem 429: whoever asks ever again, or makes others be called, is stopped."""
     await wishes.count_alone(tx, brand_id)
-    of_number, of_brand = await wishes.counts(tx, brand_id, number.e164)
+    of_number, of_brand = (await wishes.asked(tx, [(brand_id, number.e164)]))[brand_id, number.e164]
     for count, most, code in (
         (of_number, rules.a_day_per_number, "too_many_for_this_number"),
         (of_brand, rules.a_day, "too_many_for_this_brand"),

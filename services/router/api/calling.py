@@ -6,12 +6,13 @@ from services.router import callbacks
 from services.router.api.auth import Caller
 from services.router.api.context import Api
 from services.router.api.problems import Problem
-from services.router.domain.callbacks import next_open, rules_of
+from services.router.domain.callbacks import next_open
 from services.router.domain.conversation import Change
 from services.router.domain.plan import Configuration
 from services.router.store import callbacks as wishes
 from services.router.store import screens
 from shared.accounts import Inbox
+from shared.callbacks import rules_of
 from shared.db.transaction import Transaction
 
 

@@ -1,6 +1,6 @@
 """Wishes to be called back; a row is written under the lock of its conversation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -97,24 +97,27 @@ async def save(tx: Transaction, callbacks: Iterable[Callback]) -> None:
     )
 
 
-async def counts(tx: Transaction, brand_id: UUID, phone: str) -> tuple[int, int]:
-    """How often this number was asked for in the last 24 hours, and for how many callbacks the brand was.
+async def asked(tx: Transaction, numbers: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], tuple[int, int]]:
+    """Of each brand's number, how often it was asked for in the last 24 hours, and for how many callbacks the brand.
 
     Whoever asks again while a call is open gets no second one, but is counted: each request is a message there.
     """
-    row = await tx.fetchrow(
+    rows = await tx.fetch(
         """
-        SELECT (SELECT count(*)::int FROM router.message AS m
+        SELECT w.brand_id, w.phone,
+               (SELECT count(*)::int FROM router.message AS m
                 WHERE m.kind = 'inbound' AND m.received_at > $3 AND m.conversation_id IN (
-                    SELECT conversation_id FROM router.callback WHERE brand_id = $1 AND phone = $2)) AS of_number,
-               (SELECT count(*)::int FROM router.callback WHERE brand_id = $1 AND created_at > $3) AS of_brand
+                    SELECT c.conversation_id FROM router.callback AS c
+                    WHERE c.brand_id = w.brand_id AND c.phone = w.phone)) AS of_number,
+               (SELECT count(*)::int FROM router.callback AS c
+                WHERE c.brand_id = w.brand_id AND c.created_at > $3) AS of_brand
+        FROM unnest($1::uuid[], $2::text[]) AS w (brand_id, phone)
         """,
-        brand_id,
-        phone,
+        [brand_id for brand_id, _ in numbers],
+        [phone for _, phone in numbers],
         tx.now - DAY,
     )
-    assert row is not None
-    return row["of_number"], row["of_brand"]
+    return {(row["brand_id"], row["phone"]): (row["of_number"], row["of_brand"]) for row in rows}
 
 
 async def count_alone(tx: Transaction, brand_id: UUID) -> None:

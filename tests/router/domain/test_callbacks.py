@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.domain.callbacks import again_at, closing, next_open, number, rules_of, wished_for
+from services.router.domain.callbacks import again_at, closing, next_open, wished_for
 from services.router.domain.whispers import PHRASES, whisper
 from shared.accounts import Inbox
+from shared.callbacks import number, rules_of
 from shared.errors import InboxMisconfigured, Rejected
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

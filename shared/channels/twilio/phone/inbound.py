@@ -12,13 +12,14 @@ from typing import Literal
 
 from twilio.twiml.voice_response import Gather, VoiceResponse
 
-from shared.accounts import Account
+from shared import callbacks
+from shared.accounts import Account, Inbox
 from shared.channels.contract import Answer, Hook, Item, Received
 from shared.channels.twilio.phone.speech import say, speech
 from shared.channels.twilio.phone.state import CallState, address_of, unseal
 from shared.channels.twilio.signature import Fields, check, fields_of
 from shared.channels.twilio.wire import reason_of, tokens
-from shared.errors import BadPayload
+from shared.errors import BadPayload, InboxMisconfigured, Rejected
 from shared.events import Address, CallbackRequested, CallProgressed
 
 TWIML = "text/xml; charset=utf-8"
@@ -185,16 +186,22 @@ _STEPS: Mapping[str, Callable[[_Step], Received]] = {
 
 
 def _rung(hook: Hook, fields: Fields, account: Account) -> Received:
-    """Somebody rings the line, perhaps because they missed our call: they are called back, unless they hide."""
+    """Somebody rings the line, perhaps because they missed our call: they are called back, unless they hide.
+
+    Where nobody calls such a number they hear that the line is busy, and a person sees that they rang.
+    """
     caller, line = _one(fields, "From"), _one(fields, "To")
     twiml = VoiceResponse()
     if not NUMBER.fullmatch(caller) or caller in WITHHELD:
         twiml.reject(reason="busy")
         return Received([], _twiml(twiml))
     inbox = account.inboxes.get(line)
-    language = inbox.locale.split("-")[0] if inbox is not None and inbox.locale else None
-    say(twiml, speech(language).called_back, language, account)
-    twiml.hangup()
+    if inbox is not None and _is_called(caller, inbox, hook.received_at):
+        language = inbox.locale.split("-")[0] if inbox.locale else None
+        say(twiml, speech(language).called_back, language, account)
+        twiml.hangup()
+    else:
+        twiml.reject(reason="busy")
     wish = CallbackRequested(
         channel="phone",
         keys=[f"call:{fields.one('CallSid')}"],
@@ -204,6 +211,14 @@ def _rung(hook: Hook, fields: Fields, account: Account) -> Received:
         raw=hook.body,
     )
     return Received([Item(address=line, lane=caller, data=wish)], _twiml(twiml))
+
+
+def _is_called(number: str, inbox: Inbox, now: datetime) -> bool:
+    try:
+        callbacks.number(number, "", callbacks.rules_of(inbox), now)
+    except (Rejected, InboxMisconfigured):
+        return False
+    return True
 
 
 def _one(fields: Fields, name: str) -> str:
