@@ -16,7 +16,7 @@ run: setup              ## the whole product in one process on embedded parts
 demo: setup             ## customers, agents and outages played in a minute; every promise checked
 	@$(BIN)/dragoman demo
 test: setup             ## every test but the faults; what this machine lacks is skipped, with a line how to get it
-	$(BIN)/python -m pytest -rs -p no:schemathesis -m 'not faults and not alone and not image and not demo' -n 4
+	$(BIN)/python -m pytest -rs -p no:schemathesis -m 'not faults and not alone and not image and not demo' -n 4 --dist worksteal
 	$(BIN)/python -m pytest -rs -m alone
 image: setup            ## the container image's own steps without an engine: wheelhouse, installation, its services as processes
 	$(BIN)/python -m pytest -rs -m image
