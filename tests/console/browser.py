@@ -12,6 +12,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
+    # On a busy machine drawing may come late; by default the whole browser would end for that.
+    "--disable-gpu-watchdog", "--disable-gpu-process-crash-limit",
 ]  # fmt: skip
 
 
