@@ -180,7 +180,7 @@ async def test_whoever_rings_again_and_again_is_called_three_times_a_day(lined: 
 @pytest.mark.parametrize("together", [True, False])
 async def test_whoever_rings_under_ever_other_numbers_uses_up_the_brands_limit(w: World, together: bool) -> None:
     await with_a_line(w, a_day=3)
-    await with_a_line(w, "other")
+    await with_a_line(w, "other", a_day=3)
     numbers = [f"+4930231251{n:02}" for n in range(4)]
     if not together:
         for number in numbers[:3]:
